@@ -1,0 +1,1 @@
+"""The command line, and what every room shares: settings, logging and metric definitions."""

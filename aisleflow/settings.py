@@ -1,0 +1,64 @@
+"""Every setting of Aisleflow, read from ``AISLEFLOW_*`` variables or a ``.env`` file.
+
+``.env.example`` lists them all; a test keeps the two in step.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One object for every program: the supervisor, the workers, the API and the producers."""
+
+    model_config = SettingsConfigDict(env_prefix="AISLEFLOW_", env_file=".env", extra="ignore")
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("aisleflow")),
+        description="Where the embedded parts keep their data, logs and generated secrets.",
+    )
+    host: str = Field("127.0.0.1", description="Address the API binds to; loopback unless API keys are set.")
+    api_port: int = Field(8000, ge=1, le=65535, description="Port of the API and its pages.")
+    kafka_port: int = Field(9092, ge=1, le=65535, description="Port of the Kafka broker that `up` starts.")
+    kafka_controller_port: int = Field(9093, ge=1, le=65535, description="Port of that broker's KRaft controller.")
+    clickhouse_port: int = Field(8123, ge=1, le=65535, description="Port of the embedded ClickHouse server.")
+    metrics_port: int = Field(9108, ge=1, le=65535, description="Prometheus port of the first worker; the next adds one.")
+
+    kafka: str | None = Field(None, description="Bootstrap servers HOST:PORT of your own Kafka; empty starts one.")
+    clickhouse_url: SecretStr | None = Field(
+        None, description="http(s)://USER:PASSWORD@HOST:PORT/DATABASE of your own ClickHouse; empty starts one."
+    )
+    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Put before every topic name.")
+    topic_replication: int = Field(1, ge=1, le=7, description="Replicas of every topic; 3 on a Kafka cluster.")
+    workers: int = Field(1, ge=1, le=64, description="Stream worker processes that `up` starts.")
+
+    api_keys: SecretStr | None = Field(None, description="Comma-separated API keys; empty means loopback only.")
+    log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe line logged.")
+    max_invalid_share: float = Field(
+        0.5, gt=0, le=1, description="Share of invalid records over 1,000 records above which a worker stops."
+    )
+    max_future_minutes: int = Field(
+        1440, ge=0, description="How far a timestamp may lie ahead of its arrival before the event is refused."
+    )
+    cycle_ms: int = Field(200, ge=10, le=10_000, description="How long a worker gathers records before it derives.")
+    max_batch_records: int = Field(20_000, ge=1, description="Most records a worker derives at once.")
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """Bootstrap servers: the user's own, or the broker that `up` starts."""
+        return self.kafka or f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def api_key_set(self) -> frozenset[str]:
+        """The configured API keys; empty when the API is open on loopback."""
+        raw = self.api_keys.get_secret_value() if self.api_keys else ""
+        return frozenset(key.strip() for key in raw.split(",") if key.strip())
+
+
+@lru_cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

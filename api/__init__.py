@@ -1,0 +1,1 @@
+"""The thin FastAPI: programs get answers here, people get pages."""

@@ -1,0 +1,1 @@
+"""How each real component starts: Kafka, ClickHouse, PostgreSQL, images."""

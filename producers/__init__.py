@@ -1,0 +1,1 @@
+"""Everything that publishes facts to Kafka."""

@@ -1,0 +1,1 @@
+"""The contracts: events, the topic registry, ClickHouse migrations, exported JSON Schema and AsyncAPI."""

@@ -1,0 +1,1 @@
+"""Faust workers that turn facts into visits, funnels, queues and alerts."""
