@@ -1,0 +1,290 @@
+"""Every event that Aisleflow reads or publishes, as Pydantic v2 models.
+
+These models are the contract: JSON Schema and AsyncAPI are exported from them (``schemas.export``), and the workers' fast
+decoder (``schemas.reading``) is built from the same annotations. Each constrained type below states its limits twice, for Pydantic
+and for msgspec, side by side, so that neither can change without the other; a property test holds the two readers to
+one verdict.
+
+Times are RFC 3339 with an offset. Money is decimal, in the currency named beside it. Durations are milliseconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+
+UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+STORE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@-]*$"
+# Zones, SKUs and visitors are named by people and by foreign systems: any printable text, but nothing that could break a
+# log line or hide in one.
+NAME_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+RFC3339_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+
+EARLIEST_YEAR = 2000
+MAX_DWELL_MS = 30 * 24 * 3600 * 1000
+MAX_METADATA_BYTES = 8192
+
+
+def _pattern(pattern: str, **limits: int) -> Meta:
+    """The msgspec twin of a pattern: Python's ``$`` also matches before a final newline, ``\\Z`` does not."""
+    return Meta(pattern=pattern.removesuffix("$") + r"\Z", **limits)
+
+
+def _rfc3339(value: object) -> object:
+    import re
+
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(RFC3339_PATTERN, value):
+        raise ValueError("must be an RFC 3339 time with an offset, such as 2026-03-03T14:22:10Z")
+    return value
+
+
+EventId = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"}), _pattern(UUID_PATTERN)]
+StoreId = Annotated[str, Field(pattern=STORE_PATTERN, max_length=64), _pattern(STORE_PATTERN, max_length=64)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128), _pattern(NAME_PATTERN, max_length=128)]
+Timestamp = Annotated[
+    datetime, BeforeValidator(_rfc3339, json_schema_input_type=str), Field(strict=False), Meta(tz=True)
+]
+Share = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=1_000_000), Meta(ge=0, le=1_000_000)]
+DwellMs = Annotated[int, Field(ge=0, le=MAX_DWELL_MS), Meta(ge=0, le=MAX_DWELL_MS)]
+Money = Annotated[Decimal, Field(ge=-(10**12), le=10**12, allow_inf_nan=False)]
+Quantity = Annotated[Decimal, Field(ge=-(10**9), le=10**9, allow_inf_nan=False)]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$"), _pattern(r"^[A-Z]{3}$")]
+Gtin = Annotated[str, Field(pattern=r"^[0-9]{8,14}$"), _pattern(r"^[0-9]{8,14}$")]
+
+EventType = Literal[
+    "ENTRY",
+    "EXIT",
+    "REENTRY",
+    "ZONE_ENTER",
+    "ZONE_EXIT",
+    "ZONE_DWELL",
+    "BILLING_QUEUE_JOIN",
+    "BILLING_QUEUE_ABANDON",
+]
+ZONE_EVENT_TYPES = frozenset({"ZONE_ENTER", "ZONE_EXIT", "ZONE_DWELL"})
+
+
+class Event(BaseModel):
+    """What every event shares: strict types (``"1"`` is not a number), unknown fields ignored so that schemas can grow."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class Metadata(Event):
+    """What a camera adds to a visit event. Further fields are allowed and kept as they came."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, JsonValue]
+
+    queue_depth: Count | None = Field(None, description="People waiting at the billing zone, as the camera counted them.")
+    sku_zone: Name | None = Field(None, description="Finer place within the zone, such as a shelf bay.")
+    session_seq: Count | None = Field(None, description="Position of the event in its visit; orders events of one instant.")
+
+
+class VisitEvent(Event):
+    """One observation of one person by one camera. Its identity is ``event_id``: the same id again is a duplicate."""
+
+    event_id: EventId = Field(description="UUID of the fact.")
+    store_id: StoreId = Field(description="The shop; also the Kafka key.")
+    camera_id: Name = Field(description="The camera that saw it.")
+    visitor_id: Name = Field(description="Pseudonym of the person within the store.")
+    event_type: EventType
+    timestamp: Timestamp = Field(description="When it happened, RFC 3339 with an offset; kept to the millisecond.")
+    zone_id: Name | None = Field(None, description="The zone; required for ZONE_ENTER, ZONE_EXIT and ZONE_DWELL.")
+    dwell_ms: DwellMs = Field(0, description="Time in the zone so far, milliseconds.")
+    is_staff: bool = Field(False, description="The camera takes the person for staff.")
+    confidence: Share = Field(description="Detector's confidence, 0 to 1.")
+    metadata: Metadata = Field(default_factory=lambda: Metadata(), description="At most 8 KiB of JSON.")
+
+    @model_validator(mode="after")
+    def _zone_is_named(self) -> VisitEvent:
+        if (reason := zone_problem(self.event_type, self.zone_id)) is not None:
+            raise ValueError(reason)
+        return self
+
+
+def zone_problem(event_type: str, zone_id: str | None) -> str | None:
+    """Why this type of event cannot go with this zone, or None."""
+    if zone_id is None and event_type in ZONE_EVENT_TYPES:
+        return f"zone_id is required for {event_type}"
+    return None
+
+
+class TransactionLine(Event):
+    """One line of a till receipt."""
+
+    sku: Name
+    gtin: Gtin | None = Field(None, description="GTIN-8, -12, -13 or -14 as digits.")
+    quantity: Quantity = Field(description="Units or weight sold; negative for a return.")
+    unit_price: Money = Field(description="Price of one unit in the transaction's currency.")
+
+
+class Transaction(Event):
+    """A till receipt. Its identity is ``transaction_id`` within its store; a header without lines is valid."""
+
+    store_id: StoreId
+    transaction_id: Name
+    timestamp: Timestamp
+    basket_value: Money = Field(description="Total paid, in ``currency``.")
+    currency: Currency | None = Field(None, description="ISO 4217; the store's currency when absent.")
+    payment_kind: Name | None = Field(None, description="cash, card, upi, voucher, ...")
+    lines: Annotated[list[TransactionLine], Field(max_length=1000), Meta(max_length=1000)] = Field(default_factory=list)
+
+
+ZoneType = Literal["ENTRANCE", "SHELF", "DISPLAY", "BILLING", "STOCKROOM"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
+Point = Annotated[list[float], Field(min_length=2, max_length=2, description="[x, y] in pixels of the camera's frame.")]
+
+
+class ZoneArea(Event):
+    """Where one camera sees a zone: a polygon in that camera's pixels."""
+
+    camera_id: Name
+    polygon: Annotated[list[Point], Field(min_length=3, max_length=64)]
+
+
+class Zone(Event):
+    """A named part of the shop."""
+
+    zone_id: Name
+    type: ZoneType
+    name: Name | None = None
+    areas: Annotated[list[ZoneArea], Field(max_length=32)] = Field(default_factory=list)
+
+
+class Camera(Event):
+    """A camera and, where it watches the door, the line that people cross."""
+
+    camera_id: Name
+    name: Name | None = None
+    frame_width: Annotated[int, Field(ge=1, le=16384)] | None = None
+    frame_height: Annotated[int, Field(ge=1, le=16384)] | None = None
+    entrance_line: Annotated[list[Point], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="Start and end; walking in goes from the left of start-to-end to its right."
+    )
+
+
+class StoreLayout(Event):
+    """A store's zones, cameras, hours, time zone and currency. The newest ``timestamp`` holds."""
+
+    store_id: StoreId
+    timestamp: Timestamp = Field(description="When this layout was made.")
+    name: Name | None = None
+    time_zone: Annotated[str, Field(max_length=64)] = Field("UTC", description="IANA name, such as Asia/Kolkata.")
+    currency: Currency | None = None
+    opening_hours: dict[Weekday, list[Annotated[list[ClockTime], Field(min_length=2, max_length=2)]]] | None = Field(
+        None, description="Local opening and closing times by weekday; a missing day is closed; null is open all day."
+    )
+    zones: Annotated[list[Zone], Field(max_length=500)] = Field(default_factory=list)
+    cameras: Annotated[list[Camera], Field(max_length=500)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _time_zone_exists(self) -> StoreLayout:
+        from zoneinfo import ZoneInfo
+
+        try:
+            ZoneInfo(self.time_zone)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"time_zone {self.time_zone!r} is not an IANA time zone") from error
+        return self
+
+
+class StockMovement(Event):
+    """A change of stock. Balances are sums of these by event time; a count asserts a balance."""
+
+    event_id: EventId
+    store_id: StoreId
+    timestamp: Timestamp
+    sku: Name
+    kind: Literal["RECEIVE", "FILL_SHELF", "SALE", "RETURN", "WASTE", "TRANSFER", "COUNT"]
+    quantity: Quantity
+    location: Literal["SHELF", "BACKROOM"] = "SHELF"
+    reference: Name | None = Field(None, description="The order, transaction or transfer that it belongs to.")
+
+
+class ShelfScan(Event):
+    """What a shelf photo showed."""
+
+    event_id: EventId
+    store_id: StoreId
+    timestamp: Timestamp
+    zone_id: Name | None = None
+    scan_id: Name
+    facings: dict[str, Count] = Field(default_factory=dict, description="Facings seen by SKU.")
+    gaps: Count = Field(0, description="Empty places seen.")
+    confidence: Share
+
+
+class OrderLine(Event):
+    """One line of an order to a supplier."""
+
+    sku: Name
+    quantity: Quantity
+    unit_price: Money | None = None
+
+
+class Order(Event):
+    """An order to a supplier or, on the B2B platform, of a retailer to a vendor."""
+
+    event_id: EventId
+    store_id: StoreId
+    order_id: Name
+    timestamp: Timestamp
+    supplier_id: Name
+    status: Literal["PLACED", "CONFIRMED", "SHIPPED", "RECEIVED", "CANCELLED"]
+    expected_at: Timestamp | None = None
+    lines: Annotated[list[OrderLine], Field(max_length=5000)] = Field(default_factory=list)
+
+
+class Price(Event):
+    """The price of one SKU in one store from a time on."""
+
+    event_id: EventId
+    store_id: StoreId
+    timestamp: Timestamp
+    sku: Name
+    price: Money
+    currency: Currency
+    source: Literal["LIST", "PROMOTION", "SHELF_LABEL", "COMPETITOR"] = "LIST"
+
+
+Severity = Literal["INFO", "WARN", "CRITICAL"]
+AnomalyType = Literal[
+    "QUEUE_SPIKE", "CONVERSION_DROP", "DEAD_ZONE", "ABANDONMENT_SPIKE", "CAMERA_DOWN", "STALE_FEED"
+]
+
+
+class Alert(Event):
+    """An anomaly opened, changed or closed: what the workers publish for people and programs to act on."""
+
+    event_id: EventId
+    store_id: StoreId
+    timestamp: Timestamp = Field(description="Event time at which it was so.")
+    type: AnomalyType
+    subject: str = Field("", description="The zone or camera concerned; empty for the whole store.")
+    state: Literal["OPENED", "CHANGED", "CLOSED"]
+    severity: Severity
+    message: str
+    suggested_action: str
+    value: float
+    baseline: float
+
+
+def dump(event: Event) -> bytes:
+    """The event as the JSON that goes on the log."""
+    return event.model_dump_json().encode()
+
+
+def as_problem(error: Any) -> tuple[str, str]:
+    """The first fault of a Pydantic error as (field, reason), in words for the person who sent it."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return field, str(first["msg"]).removeprefix("Value error, ")

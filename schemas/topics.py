@@ -1,0 +1,61 @@
+"""The topic registry: every Kafka topic by name, with its key, size, retention and where its invalid records go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas import events
+
+DAY_MS = 24 * 3600 * 1000
+# Everything keyed by store_id has the same number of partitions, so that one worker holds all of a store's facts.
+STORE_PARTITIONS = 8
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. ``key`` is the event's field that Kafka hashes; ``retention_ms`` -1 keeps records for ever."""
+
+    name: str
+    event: type[events.Event] | None
+    description: str
+    key: str = "store_id"
+    partitions: int = STORE_PARTITIONS
+    retention_ms: int = 30 * DAY_MS
+    compacted: bool = False
+    dead_letters: str | None = None
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Topic settings as Kafka takes them."""
+        return {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "retention.ms": str(-1 if self.compacted else self.retention_ms),
+            "max.message.bytes": str(1_048_576),
+        }
+
+
+def _facts(name: str, event: type[events.Event], description: str, *, compacted: bool = False) -> tuple[Topic, Topic]:
+    """A topic of facts and its dead letters, which keep the original key and bytes for as long."""
+    dead = Topic(f"{name}.dlq", None, f"Records of {name} that could not be read.", partitions=1, retention_ms=90 * DAY_MS)
+    return Topic(name, event, description, compacted=compacted, dead_letters=dead.name), dead
+
+
+VISIT_EVENTS, _visit_dead = _facts("visit-events", events.VisitEvent, "What cameras see of visitors.")
+TRANSACTIONS, _transaction_dead = _facts("transactions", events.Transaction, "Till receipts.")
+STORE_LAYOUTS, _layout_dead = _facts(
+    "store-layouts", events.StoreLayout, "Zones, cameras, hours and time zone of each store.", compacted=True
+)
+STOCK_MOVEMENTS, _stock_dead = _facts("stock-movements", events.StockMovement, "Changes of stock.")
+SHELF_SCANS, _scan_dead = _facts("shelf-scans", events.ShelfScan, "What shelf photos showed.")
+ORDERS, _order_dead = _facts("orders", events.Order, "Orders to suppliers.")
+PRICES, _price_dead = _facts("prices", events.Price, "Prices from a time on.")
+ALERTS, _alert_dead = _facts("alerts", events.Alert, "Anomalies opened, changed and closed, published by the workers.")
+
+TOPICS: dict[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        *(VISIT_EVENTS, _visit_dead, TRANSACTIONS, _transaction_dead, STORE_LAYOUTS, _layout_dead),
+        *(STOCK_MOVEMENTS, _stock_dead, SHELF_SCANS, _scan_dead, ORDERS, _order_dead, PRICES, _price_dead),
+        *(ALERTS, _alert_dead),
+    )
+}
