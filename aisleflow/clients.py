@@ -1,0 +1,80 @@
+"""The two connections every room needs: a Kafka producer that loses nothing, and a ClickHouse client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from aisleflow.settings import Settings
+
+DeliveryReport = Callable[[KafkaError | None, Message], None]
+
+
+def kafka_producer(settings: Settings, **overrides: Any) -> Producer:
+    """An idempotent producer (``acks=all``, lz4) whose local queue is bounded: a full one raises ``BufferError``."""
+    return Producer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 100_000,
+            "queue.buffering.max.kbytes": 131_072,
+            "delivery.timeout.ms": 30_000,
+            # The default partitioner of the Java client: the same store lands in the same partition whoever publishes.
+            "partitioner": "murmur2_random",
+            "client.id": "aisleflow",
+            **overrides,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Where Kafka put a record."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+def raise_on(error: KafkaError | None) -> None:
+    """Turn a delivery report's error into a ``KafkaException``."""
+    if error is not None:
+        raise KafkaException(error)
+
+
+def clickhouse_client(settings: Settings, **overrides: Any) -> Client:
+    """A clickhouse-connect client for ``AISLEFLOW_CLICKHOUSE_URL``.
+
+    Raises:
+        ValueError: no URL is set (``aisleflow up`` sets it for the parts it starts).
+        clickhouse_connect.driver.exceptions.OperationalError: the server does not answer.
+    """
+    if settings.clickhouse_url is None:
+        raise ValueError("AISLEFLOW_CLICKHOUSE_URL is not set; start `aisleflow up`, or set it to your server's URL")
+    url = urlsplit(settings.clickhouse_url.get_secret_value())
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("AISLEFLOW_CLICKHOUSE_URL must look like http://USER:PASSWORD@HOST:PORT/DATABASE")
+    return clickhouse_connect.get_client(
+        **{
+            "interface": url.scheme,
+            "host": url.hostname,
+            "port": url.port or (8443 if url.scheme == "https" else 8123),
+            "username": unquote(url.username or "default"),
+            "password": unquote(url.password or ""),
+            "database": url.path.strip("/") or "default",
+            # One client serves many threads: a session would make them queue.
+            "autogenerate_session_id": False,
+            "connect_timeout": 5,
+            "send_receive_timeout": 60,
+            **overrides,
+        }
+    )

@@ -1,0 +1,24 @@
+"""Every Prometheus metric, declared once, with its meaning. Programs import the metric and change it; nobody else declares."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS = Counter("aisleflow_records_total", "Kafka records a worker has read.", ["topic"])
+DUPLICATES = Counter("aisleflow_duplicates_total", "Records whose fact was already stored.", ["topic"])
+DEAD_LETTERS = Counter("aisleflow_dead_letters_total", "Records put in the dead letters.", ["topic", "stage"])
+ROWS = Counter("aisleflow_rows_total", "Rows written to ClickHouse.", ["table"])
+CYCLE_SECONDS = Histogram(
+    "aisleflow_cycle_seconds",
+    "Time of a worker's cycle, from decoding to acknowledgement, by step.",
+    ["step"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+CYCLE_RECORDS = Histogram("aisleflow_cycle_records", "Records in a cycle.", buckets=(1, 10, 100, 1_000, 5_000, 20_000))
+LAG = Gauge("aisleflow_lag_records", "Records in Kafka that a worker has not yet confirmed.", ["topic", "partition"])
+OPEN_VISITS = Gauge("aisleflow_open_visits", "Visits a worker holds in memory.")
+OPEN_STORE_DAYS = Gauge("aisleflow_open_store_days", "Business days of stores a worker holds in memory.")
+EXACT_PATH = Counter("aisleflow_exact_path_visits_total", "Visits derived anew from ClickHouse (late or repeated events).")
+SINK_RETRIES = Counter("aisleflow_sink_retries_total", "Inserts tried again because ClickHouse did not confirm.", ["table"])
+
+REQUESTS = Counter("aisleflow_http_requests_total", "HTTP requests.", ["method", "endpoint", "status_code"])
+REQUEST_SECONDS = Histogram("aisleflow_http_request_seconds", "Time to answer a request.", ["method", "endpoint"])
+INGESTED = Counter("aisleflow_ingested_events_total", "Events taken by POST /events/ingest, by outcome.", ["outcome"])
