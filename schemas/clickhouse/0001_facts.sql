@@ -3,13 +3,13 @@
 
 CREATE TABLE IF NOT EXISTS events
 (
-    event_id    UUID                    COMMENT 'Identity of the fact; the same id again is a duplicate',
+    event_id    UUID                    COMMENT 'Identity of the fact, the same id again is a duplicate',
     store_id    String                  COMMENT 'The shop',
     camera_id   LowCardinality(String)  COMMENT 'The camera that saw it',
     visitor_id  String                  COMMENT 'Pseudonym of the person within the store',
     event_type  LowCardinality(String)  COMMENT 'ENTRY, EXIT, REENTRY, ZONE_ENTER, ZONE_EXIT, ZONE_DWELL, BILLING_QUEUE_JOIN or BILLING_QUEUE_ABANDON',
     timestamp   DateTime64(3, 'UTC')    COMMENT 'When it happened',
-    zone_id     LowCardinality(String)  COMMENT 'The zone; empty when the event names none',
+    zone_id     LowCardinality(String)  COMMENT 'The zone, empty when the event names none',
     dwell_ms    UInt32                  COMMENT 'Time in the zone so far, milliseconds',
     is_staff    Bool                    COMMENT 'The camera takes the person for staff',
     confidence  Float32                 COMMENT 'Detector confidence, 0 to 1',
@@ -47,15 +47,15 @@ CREATE TABLE IF NOT EXISTS transactions
     transaction_id String                 COMMENT 'Identity of the receipt within its store',
     timestamp      DateTime64(3, 'UTC')   COMMENT 'When it was paid',
     basket_value   Decimal(18, 4)         COMMENT 'Total paid, in currency',
-    currency       LowCardinality(String) COMMENT 'ISO 4217; empty means the currency of the store layout',
-    payment_kind   LowCardinality(String) COMMENT 'cash, card, upi and so on; empty when unknown',
+    currency       LowCardinality(String) COMMENT 'ISO 4217, empty means the currency of the store layout',
+    payment_kind   LowCardinality(String) COMMENT 'cash, card, upi and so on, empty when unknown',
     lines Nested
     (
         sku        String,
         gtin       String,
         quantity   Decimal(18, 4),
         unit_price Decimal(18, 4)
-    ) COMMENT 'Receipt lines; empty arrays for a header without lines',
+    ) COMMENT 'Receipt lines, empty arrays for a header without lines',
     received_at    DateTime64(3, 'UTC')   COMMENT 'When Kafka took it',
     INDEX by_time timestamp TYPE minmax GRANULARITY 1
 )
@@ -69,10 +69,10 @@ COMMENT 'Till receipts, one row a transaction. Query with FINAL.';
 CREATE TABLE IF NOT EXISTS store_layouts
 (
     store_id    String                 COMMENT 'The shop',
-    timestamp   DateTime64(3, 'UTC')   COMMENT 'When the layout was made; the newest holds',
-    name        String                 COMMENT 'Name of the shop; empty when not given',
+    timestamp   DateTime64(3, 'UTC')   COMMENT 'When the layout was made, the newest holds',
+    name        String                 COMMENT 'Name of the shop, empty when not given',
     time_zone   LowCardinality(String) COMMENT 'IANA time zone that business days follow',
-    currency    LowCardinality(String) COMMENT 'ISO 4217; empty when not given',
+    currency    LowCardinality(String) COMMENT 'ISO 4217, empty when not given',
     layout      String                 COMMENT 'The whole layout as JSON: zones, cameras, opening hours' CODEC(ZSTD(1)),
     received_at DateTime64(3, 'UTC')   COMMENT 'When Kafka took it'
 )

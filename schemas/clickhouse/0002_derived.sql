@@ -16,10 +16,10 @@ CREATE TABLE IF NOT EXISTS visits
     joined_queue              Bool                           COMMENT 'Has a BILLING_QUEUE_JOIN',
     abandoned_queue           Bool                           COMMENT 'Joined, left after its last join, and did not purchase',
     purchased                 Bool                           COMMENT 'A billing presence overlaps the 5 minutes before a transaction',
-    attributed_transaction_id String                         COMMENT 'The transaction that claimed this visit; empty for none',
+    attributed_transaction_id String                         COMMENT 'The transaction that claimed this visit, empty for none',
     events                    UInt32                         COMMENT 'Events of the visit',
-    layout_at                 DateTime64(3, 'UTC')           COMMENT 'Timestamp of the store layout used; 1970 without one',
-    version                   UInt64                         COMMENT 'Facts known when the row was made; the highest holds',
+    layout_at                 DateTime64(3, 'UTC')           COMMENT 'Timestamp of the store layout used, 1970 without one',
+    version                   UInt64                         COMMENT 'Facts known when the row was made, the highest holds',
     is_deleted                UInt8 DEFAULT 0                COMMENT '1: the visit no longer exists under this key',
     updated_at                DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When the row was written'
 )
@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS zone_visits
     ended_at     DateTime64(3, 'UTC')   COMMENT 'Closing event, or last event so far',
     is_open      Bool                   COMMENT 'No event has closed it yet',
     dwell_ms     UInt32                 COMMENT 'Larger of its span and the largest dwell_ms its events report, milliseconds',
-    version      UInt64                 COMMENT 'Facts known when the row was made; the highest holds',
+    version      UInt64                 COMMENT 'Facts known when the row was made, the highest holds',
     is_deleted   UInt8 DEFAULT 0        COMMENT '1: the zone visit no longer exists under this key',
     updated_at   DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When the row was written'
 )
@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS queue_depth
     business_day Date                COMMENT 'Date in the time zone of the store',
     timestamp    DateTime64(3, 'UTC') COMMENT 'When the depth became so',
     depth        UInt32              COMMENT 'People waiting from then on',
-    version      UInt64              COMMENT 'Facts known when the row was made; the highest holds',
+    version      UInt64              COMMENT 'Facts known when the row was made, the highest holds',
     is_deleted   UInt8 DEFAULT 0     COMMENT '1: nothing changed at this time after all',
     updated_at   DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When the row was written'
 )
@@ -76,7 +76,7 @@ CREATE TABLE IF NOT EXISTS anomalies
 (
     store_id         String                         COMMENT 'The shop',
     type             LowCardinality(String)         COMMENT 'QUEUE_SPIKE, CONVERSION_DROP, DEAD_ZONE, ABANDONMENT_SPIKE, CAMERA_DOWN or STALE_FEED',
-    subject          String                         COMMENT 'The zone or camera concerned; empty for the whole store',
+    subject          String                         COMMENT 'The zone or camera concerned, empty for the whole store',
     detected_at      DateTime64(3, 'UTC')           COMMENT 'Event time at which it opened',
     business_day     Date                           COMMENT 'Business day of the store at that time',
     severity         LowCardinality(String)         COMMENT 'INFO, WARN or CRITICAL',
@@ -84,7 +84,7 @@ CREATE TABLE IF NOT EXISTS anomalies
     suggested_action String                         COMMENT 'What to do about it',
     value            Float64                        COMMENT 'The figure now',
     baseline         Float64                        COMMENT 'The figure it is judged against',
-    closed_at        Nullable(DateTime64(3, 'UTC')) COMMENT 'Event time at which it was over; null while open',
+    closed_at        Nullable(DateTime64(3, 'UTC')) COMMENT 'Event time at which it was over, null while open',
     version          UInt64                         COMMENT 'The highest holds',
     updated_at       DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When the row was written'
 )
