@@ -25,7 +25,9 @@ class Settings(BaseSettings):
     kafka_port: int = Field(9092, ge=1, le=65535, description="Port of the Kafka broker that `up` starts.")
     kafka_controller_port: int = Field(9093, ge=1, le=65535, description="Port of that broker's KRaft controller.")
     clickhouse_port: int = Field(8123, ge=1, le=65535, description="Port of the embedded ClickHouse server.")
-    metrics_port: int = Field(9108, ge=1, le=65535, description="Prometheus port of the first worker; the next adds one.")
+    metrics_port: int = Field(
+        9108, ge=1, le=65535, description="Prometheus port of the first worker; the next adds one."
+    )
 
     kafka: str | None = Field(None, description="Bootstrap servers HOST:PORT of your own Kafka; empty starts one.")
     clickhouse_url: SecretStr | None = Field(
@@ -33,6 +35,9 @@ class Settings(BaseSettings):
     )
     topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Put before every topic name.")
     topic_replication: int = Field(1, ge=1, le=7, description="Replicas of every topic; 3 on a Kafka cluster.")
+    consumer_group: str = Field(
+        "aisleflow", pattern=r"^[A-Za-z0-9._-]{1,128}$", description="Kafka consumer group of the workers."
+    )
     workers: int = Field(1, ge=1, le=64, description="Stream worker processes that `up` starts.")
 
     api_keys: SecretStr | None = Field(None, description="Comma-separated API keys; empty means loopback only.")
