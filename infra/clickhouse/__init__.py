@@ -1,0 +1,1 @@
+"""ClickHouse on one machine: the embedded engine behind ClickHouse's own HTTP protocol."""

@@ -1,7 +1,7 @@
 """Start one Apache Kafka broker (KRaft, single node, loopback) from jars that Maven fetched once.
 
-``python -m infra.kafka.broker --data-dir D --port P --controller-port C`` prepares the data directory and then becomes the
-broker itself (``exec``), so whoever started it holds the broker's own process id.
+``python -m infra.kafka.broker --data-dir D --port P --controller-port C`` prepares the data directory and then becomes
+the broker itself (``exec``), so whoever started it holds the broker's own process id.
 """
 
 import argparse

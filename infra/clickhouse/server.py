@@ -1,0 +1,434 @@
+"""The embedded ClickHouse server: one chdb engine behind ClickHouse's HTTP protocol, on loopback.
+
+``python -m infra.clickhouse.server --data-dir D --port P`` with two passwords in the environment
+(``AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD`` for the user ``aisleflow``, ``AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD`` for
+``analyst``, who can only read). clickhouse-connect, curl and Grafana's plugin talk to it as to a real server.
+
+What differs from a real server: ``session_id`` is accepted and ignored (each request has a fresh connection, so nothing
+is carried from one to the next), external data and ClickHouse's own block compression (``compress=1``) are refused.
+"""
+
+import argparse
+import base64
+import binascii
+import fcntl
+import hmac
+import json
+import logging
+import os
+import re
+import secrets
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import uvicorn
+from chdb import ChdbError
+from chdb.state import connect
+from starlette.applications import Starlette
+from starlette.concurrency import iterate_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from infra.clickhouse.compression import MAX_BODY_BYTES, Unpacked, compressor, decompress
+from infra.clickhouse.statement import Statement, StatementError, check_analyst, parse
+
+WRITER = "aisleflow"
+ANALYST = "analyst"
+WRITER_PASSWORD = "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD"  # noqa: S105 - the variable's name
+ANALYST_PASSWORD = "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD"  # noqa: S105 - the variable's name
+
+MAX_STATEMENT_BYTES = 16 * 1024 * 1024
+#: Bound of a result whose format cannot be streamed; the others may be of any size.
+MAX_BUFFERED_RESULT_BYTES = 512 * 1024 * 1024
+#: Requests of one user that run at once; more wait, and an analyst's cannot keep the workers' waiting.
+CONCURRENT_REQUESTS = {WRITER: 16, ANALYST: 8}
+
+#: Formats whose chunks, put one after another, are the whole: no header, footer or separator.
+_STREAMED_FORMATS = {"Native", "RowBinary", "JSONEachRow", "TabSeparated", "TSV", "CSV"}
+_NOT_SETTINGS = {
+    "add_http_cors_header", "buffer_size", "client_protocol_version", "compress", "database", "decompress",
+    "default_format", "enable_http_compression", "http_headers_progress_interval_ms", "password", "query", "query_id",
+    "quota_key", "role", "send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "user",
+    "wait_end_of_query",
+}  # fmt: skip
+_SETTING_NAME = re.compile(r"[a-z][a-z0-9_]{0,100}")
+_ANALYST_SETTING = re.compile(
+    r"(input|output)_format_\w+|format_\w+|date_time_\w+|max_(block_size|threads|rows_to_read|bytes_to_read)|"
+    r"session_timezone|final|use_query_cache|join_use_nulls|extremes|log_comment|"
+    r"cancel_http_readonly_queries_on_client_close"
+)
+#: What an analyst may lower and never raise.
+ANALYST_LIMITS = {"max_execution_time": 30, "max_result_rows": 1_000_000, "max_memory_usage": 4 * 1024**3}
+_WRITER_DEFAULTS = {"max_query_size": MAX_STATEMENT_BYTES, "max_execution_time": 600}
+
+# As a real server answers (exceptionCodeToHTTPStatus); everything else is 500.
+_STATUS_BY_CODE = {
+    **dict.fromkeys((6, 26, 27, 33, 36, 38, 41, 43, 53, 62, 69, 70, 72, 117, 130, 131, 441, 456, 457), 400),
+    **dict.fromkeys((16, 46, 47, 50, 56, 60, 73, 81, 115), 404),
+    **dict.fromkeys((164, 497), 403),
+    **dict.fromkeys((396, 307, 158), 413),
+    48: 501,
+    159: 408,
+    516: 403,
+}
+_CODE = re.compile(r"Code: (\d+)\. DB::Exception")
+log = logging.getLogger("clickhouse")
+
+
+def quote(value: str) -> str:
+    """A ClickHouse string literal."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _identifier(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+@dataclass(frozen=True)
+class Query:
+    """One authenticated request: who asks, what, and under which settings."""
+
+    user: str
+    statement: Statement
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    database: str = ""
+    default_format: str = "TabSeparated"
+    #: Reading only, as ClickHouse holds for every GET request.
+    safe_method: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A result: its format, its chunks of bytes (the first is already there) and what was read and written."""
+
+    format: str
+    chunks: Iterator[bytes]
+    summary: Mapping[str, int]
+
+
+class Engine:
+    """One chdb engine on one data directory. Each query has a connection of its own (it costs under a millisecond)."""
+
+    def __init__(self, data_dir: Path) -> None:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = (data_dir / "server.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SystemExit(f"clickhouse: another server already uses {data_dir}") from None
+        self._path = str(data_dir / "chdb")
+        self._anchor = connect(self._path)  # the engine lives as long as one connection is open
+        self.version, self.timezone = self._text("SELECT version(), timezone()").split("\t")
+        self._table_functions = frozenset(self._text("SELECT lower(name) FROM system.table_functions").split("\n"))
+
+    def _text(self, sql: str) -> str:
+        return str(self._anchor.query(sql, "TabSeparated").bytes().decode().strip())
+
+    def run(self, query: Query) -> Answer:
+        """Run a query up to its first chunk.
+
+        Raises:
+            StatementError: it is not allowed.
+            ChdbError, RuntimeError: the engine refused it.
+        """
+        statement = query.statement
+        if query.user == ANALYST:
+            check_analyst(statement, self._table_functions)
+        chosen = statement.format or query.default_format
+        streamed = statement.kind in {"SELECT", "WITH"} and chosen in _STREAMED_FORMATS
+        connection = connect(self._path)
+        self._prepare(connection, query, bounded=not streamed)
+        if statement.data is not None:
+            return Answer(chosen, iter(()), _insert(connection, query))
+        if streamed and (answer := _stream(connection, query, chosen)) is not None:
+            return answer
+        result = connection.query(statement.sql, chosen, params=dict(query.parameters))
+        summary = {
+            "read_rows": result.storage_rows_read(),
+            "read_bytes": result.storage_bytes_read(),
+            "written_rows": result.rows_written(),
+            "written_bytes": result.bytes_written(),
+            "result_rows": result.rows_read(),
+            "elapsed_ns": int(result.elapsed() * 1e9),
+        }
+        return Answer(chosen, iter((result.bytes(),)), summary)
+
+    @staticmethod
+    def _prepare(connection: Any, query: Query, *, bounded: bool) -> None:
+        settings: dict[str, object] = dict(_WRITER_DEFAULTS) if query.user == WRITER else dict(ANALYST_LIMITS)
+        if bounded:
+            settings["max_result_bytes"] = MAX_BUFFERED_RESULT_BYTES
+        for name, value in query.settings.items():
+            settings[name] = _allowed(query.user, name, value)
+        settings["result_overflow_mode"] = "throw"
+        if query.database:
+            connection.query(f"USE {_identifier(query.database)}")
+        # 1: no writing and no further settings; 2: settings may still be given in the query.
+        settings["readonly"] = 1 if query.user == ANALYST else 2 if query.safe_method else settings.get("readonly", 0)
+        assignments = (f"{name}={quote(str(value))}" for name, value in settings.items())
+        connection.query(f"SET {', '.join(assignments)}")
+
+    def close(self) -> None:
+        """Stop what still runs and close the data."""
+        with suppress(ChdbError):
+            self._anchor.query("KILL QUERY WHERE query NOT LIKE 'KILL QUERY%' ASYNC")
+        self._anchor.close()
+
+
+def _allowed(user: str, name: str, value: str) -> str:
+    if not _SETTING_NAME.fullmatch(name):
+        raise StatementError(115, "UNKNOWN_SETTING", f"Unknown setting {name[:100]!r}")
+    if user == WRITER or _ANALYST_SETTING.fullmatch(name):
+        return value
+    limit = ANALYST_LIMITS.get(name)
+    if limit is None:
+        raise StatementError(164, "READONLY", f"Cannot modify '{name}' setting in readonly mode.")
+    with suppress(ValueError):
+        if 0 < float(value) <= limit:
+            return value
+    return str(limit)
+
+
+def _insert(connection: Any, query: Query) -> dict[str, int]:
+    statement = query.statement
+    if not (statement.data or b"").strip():
+        return {"written_rows": 0, "written_bytes": 0}
+    for name, value in query.parameters.items():
+        if not name.isidentifier():
+            raise StatementError(457, "BAD_QUERY_PARAMETER", f"{name[:100]!r} is not a parameter's name")
+        connection.query(f"SET param_{name}={quote(value)}")
+    with connection.send_insert(statement.sql, statement.format) as inserter:
+        with suppress(RuntimeError):  # finish() tells the reason
+            inserter.append(statement.data)
+        result = inserter.finish()
+    return {
+        "written_rows": result.rows_written,
+        "written_bytes": result.bytes_written,
+        "elapsed_ns": int(result.elapsed * 1e9),
+    }
+
+
+def _stream(connection: Any, query: Query, chosen: str) -> Answer | None:
+    try:
+        stream = connection.send_query(query.statement.sql, chosen, params=dict(query.parameters))
+    except ChdbError as error:
+        if "Streaming query is not supported" in str(error):
+            return None
+        raise
+    first = stream.fetch()
+
+    def chunks() -> Iterator[bytes]:
+        chunk = first
+        try:
+            while chunk is not None:
+                yield chunk.bytes()
+                chunk = stream.fetch()
+        finally:
+            with suppress(ChdbError):
+                stream.cancel()
+            connection.close()
+
+    return Answer(chosen, chunks(), {})
+
+
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """The HTTP protocol around an :class:`Engine`."""
+
+    def __init__(self, data_dir: Path, passwords: Mapping[str, str]) -> None:
+        self._data_dir = data_dir
+        self._passwords = passwords
+        self._engine: Engine
+
+    def app(self) -> Starlette:
+        """The ASGI application; the engine opens when it starts and closes when it stops."""
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            self._engine = Engine(self._data_dir)
+            self._limits = {user: anyio.CapacityLimiter(most) for user, most in CONCURRENT_REQUESTS.items()}
+            yield
+            self._engine.close()
+
+        return Starlette(
+            routes=[
+                Route("/ping", lambda _: PlainTextResponse("Ok.\n"), methods=["GET"]),
+                Route("/", self.query, methods=["GET", "POST"]),
+            ],
+            lifespan=lifespan,
+        )
+
+    async def query(self, request: Request) -> Response:
+        """Run one query, as ClickHouse's HTTP interface does."""
+        query_id = request.query_params.get("query_id") or str(uuid.uuid4())
+        headers = {
+            "X-ClickHouse-Query-Id": re.sub(r"[^ -~]", "?", query_id),
+            "X-ClickHouse-Timezone": self._engine.timezone,
+            "X-ClickHouse-Server-Display-Name": "aisleflow",
+        }
+        if request.method == "GET" and "query" not in request.query_params:
+            return PlainTextResponse("Ok.\n", headers=headers)
+        try:
+            user = self._authenticate(request)
+            async with self._limits[user]:
+                query = await self._read(request, user)
+                answer = await anyio.to_thread.run_sync(self._engine.run, query)
+        except (StatementError, ChdbError, RuntimeError) as error:
+            return self._refusal(str(error), headers)
+        return self._respond(request, answer, headers)
+
+    def _authenticate(self, request: Request) -> str:
+        scheme, _, basic = request.headers.get("authorization", "").partition(" ")
+        if "x-clickhouse-user" in request.headers:
+            user, password = request.headers["x-clickhouse-user"], request.headers.get("x-clickhouse-key", "")
+        elif scheme.lower() == "basic":
+            try:
+                user, _, password = base64.b64decode(basic, validate=True).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError):
+                user = password = ""
+        else:
+            user, password = request.query_params.get("user", ""), request.query_params.get("password", "")
+        expected = self._passwords.get(user, "")
+        # The comparison runs for an unknown user too, so that its time does not tell which users exist.
+        right = hmac.compare_digest(password.encode(), (expected or secrets.token_hex()).encode())
+        if not (expected and right):
+            reason = (
+                f"{user[:64] or 'default'}: Authentication failed: password is incorrect, or there is no such user."
+            )
+            raise StatementError(516, "AUTHENTICATION_FAILED", reason)
+        return user
+
+    async def _read(self, request: Request, user: str) -> Query:
+        body = Unpacked()
+        async for chunk in request.stream():
+            body.write(chunk)
+        given = dict(request.query_params)
+        for name in ("compress", "decompress"):
+            if given.get(name, "0") not in {"0", "false"}:
+                raise StatementError(48, "NOT_IMPLEMENTED", f"{name}=1 is not supported; use Content-Encoding.")
+        content_type = request.headers.get("content-type", "")
+        raw = body.getvalue()
+        if content_type.startswith("multipart/form-data"):  # `curl -d SQL` says urlencoded, and means a plain body
+            given |= await _form(request, raw)
+            raw = b""
+        encoding = request.headers.get("content-encoding", "")
+        statement = await anyio.to_thread.run_sync(_statement, given.get("query", ""), raw, encoding)
+        return Query(
+            user=user,
+            statement=statement,
+            parameters={name[6:]: value for name, value in given.items() if name.startswith("param_")},
+            settings={k: v for k, v in given.items() if k not in _NOT_SETTINGS and not k.startswith("param_")},
+            database=given.get("database") or request.headers.get("x-clickhouse-database", ""),
+            default_format=given.get("default_format") or request.headers.get("x-clickhouse-format") or "TabSeparated",
+            safe_method=request.method == "GET",
+        )
+
+    def _refusal(self, message: str, headers: dict[str, str]) -> Response:
+        found = _CODE.search(message)
+        # The engine's message, without what chdb's Python layers put before it; 1001 is STD_EXCEPTION.
+        code, text = (
+            (int(found[1]), message[found.start() :]) if found else (1001, f"Code: 1001. DB::Exception: {message}")
+        )
+        if " (version " not in text:
+            text += f" (version {self._engine.version})"
+        status = _STATUS_BY_CODE.get(code, 500)
+        log.info("refused: HTTP %d, %s", status, text[:300].replace("\n", " "))
+        headers |= {"X-ClickHouse-Exception-Code": str(code)}
+        if code == 516:
+            status, headers["WWW-Authenticate"] = 401, 'Basic realm="ClickHouse server HTTP API"'
+        return PlainTextResponse(text + "\n", status, headers)
+
+    def _respond(self, request: Request, answer: Answer, headers: dict[str, str]) -> Response:
+        tag = secrets.token_hex(8)
+        headers |= {"X-ClickHouse-Format": answer.format, "X-ClickHouse-Exception-Tag": tag}
+        if answer.summary:
+            headers["X-ClickHouse-Summary"] = json.dumps({name: str(value) for name, value in answer.summary.items()})
+        packed = None
+        if request.query_params.get("enable_http_compression", "0") in {"1", "true"}:
+            packed = compressor(request.headers.get("accept-encoding", ""))
+        if packed:
+            headers["Content-Encoding"] = packed[0]
+        media = "application/json" if answer.format.startswith("JSON") else "text/plain; charset=utf-8"
+
+        def body() -> Iterator[bytes]:
+            pack, flush = packed[1:] if packed else (bytes, bytes)
+            try:
+                for chunk in answer.chunks:
+                    if piece := pack(chunk):
+                        yield piece
+            except ChdbError as error:
+                # The status is already sent: say it in the body, in the form that clients look for.
+                text = f"{error}\n".encode()
+                log.info("failed while streaming: %s", str(error)[:300])
+                mark = b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n"
+                yield pack(mark % (tag.encode(), text, len(text), tag.encode()))
+            if end := flush():
+                yield end
+
+        return StreamingResponse(iterate_in_threadpool(body()), headers=headers, media_type=media)
+
+
+async def _form(request: Request, raw: bytes) -> dict[str, str]:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield raw
+
+    parser = MultiPartParser(request.headers, stream(), max_fields=1000, max_part_size=MAX_BODY_BYTES)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, HTTPException) as error:
+        raise StatementError(36, "BAD_ARGUMENTS", f"The form cannot be read: {error}") from None
+    fields: dict[str, str] = {}
+    for name, value in form.items():
+        if isinstance(value, UploadFile):
+            raise StatementError(48, "NOT_IMPLEMENTED", "External data is not supported.")
+        fields[name] = value
+    return fields
+
+
+def _statement(query: str, body: bytes, encoding: str) -> Statement:
+    """The statement of a request: in the URL, in the body, or its head in the URL and its data in the body."""
+    text = decompress(body, encoding)
+    if query:
+        text = query.encode() + b"\n" + text
+    statement = parse(text)
+    if len(statement.sql) > MAX_STATEMENT_BYTES:
+        raise StatementError(62, "SYNTAX_ERROR", f"Max query size exceeded: {MAX_STATEMENT_BYTES} bytes")
+    return statement
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    passwords = {WRITER: os.environ.pop(WRITER_PASSWORD, ""), ANALYST: os.environ.pop(ANALYST_PASSWORD, "")}
+    if not all(passwords.values()):
+        raise SystemExit(f"clickhouse: set {WRITER_PASSWORD} and {ANALYST_PASSWORD}; there is no default password.")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    server = Server(arguments.data_dir.expanduser().resolve(), passwords)
+    uvicorn.run(
+        server.app(),
+        host="127.0.0.1",
+        port=arguments.port,
+        access_log=False,  # a URL may hold a password
+        log_level="warning",
+        timeout_graceful_shutdown=3,
+    )
+
+
+if __name__ == "__main__":
+    main()
