@@ -10,6 +10,8 @@ import platformdirs
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from aisleflow import secrets
+
 
 class Settings(BaseSettings):
     """One object for every program: the supervisor, the workers, the API and the producers."""
@@ -25,9 +27,7 @@ class Settings(BaseSettings):
     kafka_port: int = Field(9092, ge=1, le=65535, description="Port of the Kafka broker that `up` starts.")
     kafka_controller_port: int = Field(9093, ge=1, le=65535, description="Port of that broker's KRaft controller.")
     clickhouse_port: int = Field(8123, ge=1, le=65535, description="Port of the embedded ClickHouse server.")
-    metrics_port: int = Field(
-        9108, ge=1, le=65535, description="Prometheus port of the first worker; the next adds one."
-    )
+    metrics_port: int = Field(9108, ge=1, le=65535, description="Prometheus port of the first worker; the next adds one.")
 
     kafka: str | None = Field(None, description="Bootstrap servers HOST:PORT of your own Kafka; empty starts one.")
     clickhouse_url: SecretStr | None = Field(
@@ -43,13 +43,14 @@ class Settings(BaseSettings):
     api_keys: SecretStr | None = Field(None, description="Comma-separated API keys; empty means loopback only.")
     log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe line logged.")
     max_invalid_share: float = Field(
-        0.5, gt=0, le=1, description="Share of invalid records over 1,000 records above which a worker stops."
+        0.9, gt=0, le=1, description="Share of invalid records among the last 10,000 above which a worker stops."
     )
     max_future_minutes: int = Field(
         1440, ge=0, description="How far a timestamp may lie ahead of its arrival before the event is refused."
     )
     cycle_ms: int = Field(200, ge=10, le=10_000, description="How long a worker gathers records before it derives.")
     max_batch_records: int = Field(20_000, ge=1, description="Most records a worker derives at once.")
+    camera_model: Path | None = Field(None, description="YOLO detector exported to OpenVINO (a folder) for `camera`.")
 
     @property
     def kafka_bootstrap(self) -> str:
@@ -65,5 +66,8 @@ class Settings(BaseSettings):
 
 @lru_cache
 def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once; without an address of ClickHouse, the one that `up` started."""
+    found = Settings()
+    if found.clickhouse_url is None and (known := secrets.load(found.data_dir)) is not None:
+        found.clickhouse_url = SecretStr(known.clickhouse_url(found.clickhouse_port))
+    return found

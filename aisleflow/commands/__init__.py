@@ -1,0 +1,1 @@
+"""One module a command: a plain function that ``aisleflow.cli`` registers."""

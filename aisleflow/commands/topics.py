@@ -1,0 +1,66 @@
+"""``aisleflow topics``: create the registry's topics in Kafka."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from aisleflow.settings import Settings
+
+
+class TopicsError(RuntimeError):
+    """A topic cannot be used as it is; the message says which and what to do."""
+
+
+def topics() -> None:
+    """Create every topic that is missing; existing ones are checked and left alone."""
+    from confluent_kafka import KafkaException
+
+    from aisleflow.settings import settings
+
+    try:
+        created = ensure(settings())
+    except (KafkaException, TopicsError) as error:
+        reason = error.args[0].str() if isinstance(error, KafkaException) else error
+        typer.echo(f"topics: {reason} (Kafka at {settings().kafka_bootstrap})", err=True)
+        raise typer.Exit(1) from None
+    typer.echo("\n".join(f"created {name}" for name in created) or "every topic is there")
+
+
+def ensure(settings: Settings, timeout_s: float = 30) -> list[str]:
+    """Create the missing topics of the registry and return their names.
+
+    Raises:
+        TopicsError: an existing topic has another number of partitions. They are never added here: keys would move to
+            other partitions, and with them the order of one store's facts.
+        KafkaException: Kafka does not answer or refuses.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
+
+    from schemas.topics import TOPICS
+
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
+    existing = admin.list_topics(timeout=timeout_s).topics
+    missing = []
+    for topic in TOPICS.values():
+        name = settings.topic_prefix + topic.name
+        if name not in existing:
+            missing.append(NewTopic(name, topic.partitions, settings.topic_replication, config=topic.config))
+        elif (found := len(existing[name].partitions)) != topic.partitions:
+            raise TopicsError(
+                f"topic {name} has {found} partitions instead of {topic.partitions}: use another "
+                "AISLEFLOW_TOPIC_PREFIX and publish again, or delete the topic if its facts are not needed"
+            )
+    created = []
+    for name, future in (admin.create_topics(missing, request_timeout=timeout_s) if missing else {}).items():
+        try:
+            future.result()
+            created.append(name)
+        except KafkaException as error:  # somebody else was first
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    return created

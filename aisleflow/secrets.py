@@ -1,0 +1,56 @@
+"""Passwords of the embedded parts: made once per data directory, kept readable by their owner only."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+CLICKHOUSE_DATABASE = "aisleflow"
+
+
+class SecretsError(RuntimeError):
+    """The secrets cannot be read; the message says what to do."""
+
+
+class Secrets(BaseModel):
+    """What ``DATA_DIR/secrets.json`` holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    clickhouse_writer: str
+    clickhouse_analyst: str
+
+    def clickhouse_url(self, port: int) -> str:
+        """The embedded server's address for a part that writes."""
+        return f"http://aisleflow:{self.clickhouse_writer}@127.0.0.1:{port}/{CLICKHOUSE_DATABASE}"
+
+
+def load(data_dir: Path) -> Secrets | None:
+    """The secrets of a data directory, or None where ``aisleflow up`` has not been yet.
+
+    Raises:
+        SecretsError: the file is not readable or not what we wrote.
+    """
+    path = data_dir / "secrets.json"
+    try:
+        return Secrets.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it does not hold what Aisleflow wrote"
+        raise SecretsError(f"{path} cannot be read ({reason}); delete it, and new passwords are made") from None
+
+
+def load_or_create(data_dir: Path) -> Secrets:
+    """The secrets of a data directory, made up the first time."""
+    if (known := load(data_dir)) is not None:
+        return known
+    made = Secrets(clickhouse_writer=secrets.token_urlsafe(24), clickhouse_analyst=secrets.token_urlsafe(24))
+    data_dir.mkdir(parents=True, exist_ok=True)
+    # O_EXCL with the mode: never, not even for a moment, readable by others.
+    descriptor = os.open(data_dir / "secrets.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(made.model_dump(), file, indent=2)
+    return made
