@@ -17,7 +17,7 @@ LAG = Gauge("aisleflow_lag_records", "Records in Kafka that a worker has not yet
 OPEN_VISITS = Gauge("aisleflow_open_visits", "Visits a worker holds in memory.")
 OPEN_STORE_DAYS = Gauge("aisleflow_open_store_days", "Business days of stores a worker holds in memory.")
 EXACT_PATH = Counter("aisleflow_exact_path_visits_total", "Visits derived anew from ClickHouse (late or repeated events).")
-SINK_RETRIES = Counter("aisleflow_sink_retries_total", "Inserts tried again because ClickHouse did not confirm.", ["table"])
+SINK_RETRIES = Counter("aisleflow_clickhouse_retries_total", "Calls tried again because ClickHouse did not answer.")
 
 REQUESTS = Counter("aisleflow_http_requests_total", "HTTP requests.", ["method", "endpoint", "status_code"])
 REQUEST_SECONDS = Histogram("aisleflow_http_request_seconds", "Time to answer a request.", ["method", "endpoint"])

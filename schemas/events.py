@@ -29,9 +29,9 @@ MAX_DWELL_MS = 30 * 24 * 3600 * 1000
 MAX_METADATA_BYTES = 8192
 
 
-def _pattern(pattern: str, **limits: int) -> Meta:
+def _pattern(pattern: str, max_length: int | None = None) -> Meta:
     """The msgspec twin of a pattern: Python's ``$`` also matches before a final newline, ``\\Z`` does not."""
-    return Meta(pattern=pattern.removesuffix("$") + r"\Z", **limits)
+    return Meta(pattern=pattern.removesuffix("$") + r"\Z", max_length=max_length)
 
 
 def _rfc3339(value: object) -> object:
@@ -47,9 +47,7 @@ def _rfc3339(value: object) -> object:
 EventId = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"}), _pattern(UUID_PATTERN)]
 StoreId = Annotated[str, Field(pattern=STORE_PATTERN, max_length=64), _pattern(STORE_PATTERN, max_length=64)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128), _pattern(NAME_PATTERN, max_length=128)]
-Timestamp = Annotated[
-    datetime, BeforeValidator(_rfc3339, json_schema_input_type=str), Field(strict=False), Meta(tz=True)
-]
+Timestamp = Annotated[datetime, BeforeValidator(_rfc3339, json_schema_input_type=str), Field(strict=False), Meta(tz=True)]
 Share = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=1_000_000), Meta(ge=0, le=1_000_000)]
 DwellMs = Annotated[int, Field(ge=0, le=MAX_DWELL_MS), Meta(ge=0, le=MAX_DWELL_MS)]
@@ -257,9 +255,7 @@ class Price(Event):
 
 
 Severity = Literal["INFO", "WARN", "CRITICAL"]
-AnomalyType = Literal[
-    "QUEUE_SPIKE", "CONVERSION_DROP", "DEAD_ZONE", "ABANDONMENT_SPIKE", "CAMERA_DOWN", "STALE_FEED"
-]
+AnomalyType = Literal["QUEUE_SPIKE", "CONVERSION_DROP", "DEAD_ZONE", "ABANDONMENT_SPIKE", "CAMERA_DOWN", "STALE_FEED"]
 
 
 class Alert(Event):

@@ -1,0 +1,75 @@
+"""What a store's layout says: business days, opening hours and which zones are billing zones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from schemas.events import StoreLayout, ZoneType
+from schemas.reading import epoch_ms
+
+BILLING_WORDS = ("BILLING", "CHECKOUT", "CASH", "QUEUE")
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True)
+class StoreCalendar:
+    """A store's layout, ready for questions. Without a layout: UTC, open all day, billing zones by their names."""
+
+    store_id: str
+    layout: StoreLayout | None = None
+    zone: ZoneInfo = field(init=False)
+    zone_types: dict[str, ZoneType] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "zone", ZoneInfo(self.layout.time_zone if self.layout else "UTC"))
+        types = {zone.zone_id: zone.type for zone in self.layout.zones} if self.layout else {}
+        object.__setattr__(self, "zone_types", types)
+
+    @property
+    def layout_ms(self) -> int:
+        """When the layout was made, milliseconds since 1970; 0 without one."""
+        return epoch_ms(self.layout.timestamp) if self.layout else 0
+
+    def is_billing(self, zone_id: str) -> bool:
+        """Whether people pay in this zone."""
+        listed = self.zone_types.get(zone_id)
+        if listed is not None:
+            return listed == "BILLING"
+        name = zone_id.upper()
+        return any(word in name for word in BILLING_WORDS)
+
+    def business_day(self, at: int) -> date:
+        """The date, in the store's time zone, of a moment in milliseconds since 1970."""
+        return datetime.fromtimestamp(at / 1000, self.zone).date()
+
+    def bounds(self, day: date) -> tuple[int, int]:
+        """First millisecond of a business day and of the next one."""
+        start = datetime.combine(day, time(), self.zone)
+        end = datetime.combine(day + timedelta(days=1), time(), self.zone)
+        return epoch_ms(start.astimezone(UTC)), epoch_ms(end.astimezone(UTC))
+
+    def opening_spells(self, day: date) -> list[tuple[int, int]]:
+        """The opening hours of a day as [from, to) in milliseconds since 1970. Hours past midnight belong to the day they begin."""
+        if self.layout is None or self.layout.opening_hours is None:
+            return [self.bounds(day)]
+        spells = []
+        for opens, closes in self.layout.opening_hours.get(WEEKDAYS[day.weekday()], []):  # type: ignore[call-overload]
+            start, end = self._moment(day, opens), self._moment(day, closes)
+            spells.append((start, end if end > start else self._moment(day + timedelta(days=1), closes)))
+        return spells
+
+    def _moment(self, day: date, clock: str) -> int:
+        hours, minutes = (int(part) for part in clock.split(":"))
+        moment = datetime.combine(day + timedelta(days=hours // 24), time(hours % 24, minutes), self.zone)
+        return epoch_ms(moment.astimezone(UTC))
+
+    def open_since(self, at: int) -> int | None:
+        """When the spell of opening hours that holds this moment began (milliseconds since 1970); None when closed."""
+        day = self.business_day(at)
+        for candidate in (day, day - timedelta(days=1)):
+            for start, end in self.opening_spells(candidate):
+                if start <= at < end:
+                    return start
+        return None

@@ -1,0 +1,244 @@
+"""From the bytes of a record to a fact, or to the reason why not: the one reader that the API, the producers and the workers use.
+
+``VisitFact`` and ``TransactionFact`` are msgspec structs over the annotations of ``schemas.events``, because msgspec reads three times
+as many records a second as Pydantic (``make bench-decoding``). A record that msgspec refuses goes to Pydantic, which names the
+field and the reason. Records of the second camera dialect are translated on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import msgspec
+import orjson
+from pydantic import ValidationError
+
+from schemas import dialects, events
+from schemas.events import Count, Currency, DwellMs, EventId, EventType, Gtin, Name, Share, StoreId, Timestamp
+
+MAX_RECORD_BYTES = 65_536
+EARLIEST_MS = int(datetime(events.EARLIEST_YEAR, 1, 1, tzinfo=UTC).timestamp() * 1000)
+EVENT_RANK = {
+    name: rank
+    for rank, name in enumerate(
+        (
+            "ENTRY",
+            "REENTRY",
+            "ZONE_ENTER",
+            "ZONE_DWELL",
+            "BILLING_QUEUE_JOIN",
+            "BILLING_QUEUE_ABANDON",
+            "ZONE_EXIT",
+            "EXIT",
+        )
+    )
+}
+MONEY_STEP = Decimal("0.0001")
+
+Key = tuple[int, int, int, str]
+"""Where an event stands in its store's order: (timestamp ms, session_seq, rank of its type, event_id)."""
+
+
+class MetadataFact(msgspec.Struct, gc=False):
+    """The fields of an event's metadata that rules read."""
+
+    queue_depth: Count | None = None
+    sku_zone: Name | None = None
+    session_seq: Count | None = None
+
+
+class VisitFact(msgspec.Struct, gc=False):
+    """A visit event as it is derived from. The last three fields are ours: the NUL in their names keeps senders from setting them."""
+
+    event_id: EventId
+    store_id: StoreId
+    camera_id: Name
+    visitor_id: Name
+    event_type: EventType
+    timestamp: Timestamp
+    confidence: Share
+    zone_id: Name | None = None
+    dwell_ms: DwellMs = 0
+    is_staff: bool = False
+    metadata: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
+    at: int = msgspec.field(default=0, name="\0at")
+    """Milliseconds since 1970."""
+    key: Key = msgspec.field(default=(0, 0, 0, ""), name="\0key")
+    queue_depth: int | None = msgspec.field(default=None, name="\0queue_depth")
+
+
+class LineFact(msgspec.Struct, gc=False):
+    """One line of a receipt."""
+
+    sku: Name
+    quantity: Decimal
+    unit_price: Decimal
+    gtin: Gtin | None = None
+
+
+class TransactionFact(msgspec.Struct):
+    """A till receipt as it is derived from."""
+
+    store_id: StoreId
+    transaction_id: Name
+    timestamp: Timestamp
+    basket_value: Decimal
+    currency: Currency | None = None
+    payment_kind: Name | None = None
+    lines: list[LineFact] = []
+    at: int = msgspec.field(default=0, name="\0at")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a record is not a fact: the field at fault (empty for the whole record) and the reason, in words."""
+
+    field: str
+    reason: str
+    event_id: str | None = None
+
+
+_visit_decoder = msgspec.json.Decoder(VisitFact)
+_metadata_decoder = msgspec.json.Decoder(MetadataFact)
+_transaction_decoder = msgspec.json.Decoder(TransactionFact)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def epoch_ms(moment: datetime) -> int:
+    """Whole milliseconds since 1970, rounded down."""
+    since = moment - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+
+
+def _time_problem(at: int, latest_ms: int) -> Refusal | None:
+    if at < EARLIEST_MS:
+        return Refusal("timestamp", f"lies before {events.EARLIEST_YEAR}")
+    if at > latest_ms:
+        return Refusal("timestamp", "lies too far in the future; check the sender's clock")
+    return None
+
+
+def _finish_visit(fact: VisitFact, latest_ms: int) -> Refusal | None:
+    """Fill in the derived fields; a refusal says which rule over several fields is broken."""
+    fact.at = at = epoch_ms(fact.timestamp)
+    if (problem := _time_problem(at, latest_ms)) is not None:
+        return problem
+    if (reason := events.zone_problem(fact.event_type, fact.zone_id)) is not None:
+        return Refusal("zone_id", reason)
+    fact.event_id = fact.event_id.lower()
+    raw = bytes(fact.metadata)
+    seq = 0
+    if raw != b"{}":
+        if len(raw) > events.MAX_METADATA_BYTES:
+            return Refusal("metadata", f"is larger than {events.MAX_METADATA_BYTES} bytes")
+        raw.decode()  # msgspec does not look into raw values: refuse what is not UTF-8 here
+        details = _metadata_decoder.decode(raw)
+        fact.queue_depth = details.queue_depth
+        seq = details.session_seq or 0
+    fact.key = (at, seq, EVENT_RANK[fact.event_type], fact.event_id)
+    return None
+
+
+def read_visit_event(raw: bytes, latest_ms: int) -> list[VisitFact] | Refusal:
+    """Read one record of the ``visit-events`` topic.
+
+    Args:
+        raw: the JSON, in our form or in the second camera dialect.
+        latest_ms: the newest acceptable timestamp, milliseconds since 1970 (arrival plus the allowed clock error).
+
+    Returns:
+        The facts it holds: one, or two for the dialect's queue records; or why it is refused.
+    """
+    try:
+        if len(raw) > MAX_RECORD_BYTES:
+            return Refusal("", f"is larger than {MAX_RECORD_BYTES} bytes")
+        fact = _visit_decoder.decode(raw)
+        problem = _finish_visit(fact, latest_ms)
+        return [fact] if problem is None else Refusal(problem.field, problem.reason, fact.event_id)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError) as error:
+        return _second_look(raw, latest_ms, error)
+
+
+def _second_look(raw: bytes, latest_ms: int, error: Exception) -> list[VisitFact] | Refusal:
+    """Not our form: perhaps the other dialect's; else say what is wrong with it."""
+    try:
+        record = orjson.loads(raw)
+    except (orjson.JSONDecodeError, RecursionError):
+        return Refusal("", f"is not JSON: {_brief(error)}")
+    if not isinstance(record, dict):
+        return Refusal("", "is not a JSON object")
+    try:
+        translated = dialects.translate(record)
+    except ValueError as problem:
+        return Refusal(getattr(problem, "field", ""), _brief(problem), _event_id(record))
+    if translated is None:
+        return _explain(events.VisitEvent, raw, error, _event_id(record))
+    facts = []
+    for item in translated:
+        fact = _visit_decoder.decode(orjson.dumps(item))
+        if (finding := _finish_visit(fact, latest_ms)) is not None:
+            return Refusal(finding.field, finding.reason, fact.event_id)
+        facts.append(fact)
+    return facts
+
+
+def read_transaction(raw: bytes, latest_ms: int) -> TransactionFact | Refusal:
+    """Read one record of the ``transactions`` topic. Arguments as for ``read_visit_event``."""
+    try:
+        if len(raw) > MAX_RECORD_BYTES * 4:
+            return Refusal("", f"is larger than {MAX_RECORD_BYTES * 4} bytes")
+        fact = _transaction_decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError) as error:
+        return _explain(events.Transaction, raw, error, None)
+    fact.at = epoch_ms(fact.timestamp)
+    if (problem := _time_problem(fact.at, latest_ms)) is not None:
+        return problem
+    if len(fact.lines) > 1000:
+        return Refusal("lines", "has more than 1,000 lines")
+    if (problem := _settle_amounts(fact)) is not None:
+        return problem
+    return fact
+
+
+def _settle_amounts(fact: TransactionFact) -> Refusal | None:
+    """Bring money and quantities to four decimals, as they are stored; refuse what is not a sensible number."""
+    for holder, name, where, limit in (
+        (fact, "basket_value", "basket_value", 10**12),
+        *((line, "quantity", f"lines.{i}.quantity", 10**9) for i, line in enumerate(fact.lines)),
+        *((line, "unit_price", f"lines.{i}.unit_price", 10**12) for i, line in enumerate(fact.lines)),
+    ):
+        amount = getattr(holder, name)
+        if not amount.is_finite() or abs(amount) > limit:
+            return Refusal(where, f"must be a number between -{limit} and {limit}")
+        setattr(holder, name, amount.quantize(MONEY_STEP, rounding=ROUND_HALF_UP))
+    return None
+
+
+def read_layout(raw: bytes, latest_ms: int) -> events.StoreLayout | Refusal:
+    """Read one record of the ``store-layouts`` topic. Arguments as for ``read_visit_event``."""
+    try:
+        layout = events.StoreLayout.model_validate_json(raw)
+    except ValidationError as error:
+        return Refusal(*events.as_problem(error))
+    return _time_problem(epoch_ms(layout.timestamp), latest_ms) or layout
+
+
+def _explain(model: type[events.Event], raw: bytes, error: Exception, event_id: str | None) -> Refusal:
+    """Pydantic names the field and the reason better than msgspec does."""
+    try:
+        model.model_validate_json(raw)
+    except ValidationError as problems:
+        return Refusal(*events.as_problem(problems), event_id)
+    return Refusal("", _brief(error), event_id)
+
+
+def _event_id(record: dict[str, Any]) -> str | None:
+    value = record.get("event_id")
+    return value[:64] if isinstance(value, str) else None
+
+
+def _brief(error: Exception) -> str:
+    return str(error)[:200]

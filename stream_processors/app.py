@@ -1,0 +1,47 @@
+"""The stream worker as a program: derivations on the engine."""
+
+from __future__ import annotations
+
+import asyncio
+
+import faust
+from prometheus_client import start_http_server
+
+from aisleflow import log
+from aisleflow.clients import clickhouse_client, kafka_producer
+from aisleflow.settings import Settings
+from schemas import topics
+from stream_processors.derivation import Derivation
+from stream_processors.engine.dead_letters import DeadLetterBox
+from stream_processors.engine.sink import ClickHouseSink
+from stream_processors.engine.worker import create_app
+from stream_processors.history import History
+
+# One derivation joins these, so one worker must hold the same partition of each.
+DERIVED_TOPICS = (topics.VISIT_EVENTS.name, topics.TRANSACTIONS.name, topics.STORE_LAYOUTS.name)
+
+logger = log.get(__name__)
+
+
+def build(settings: Settings) -> faust.App:
+    """Wire a worker: Faust, derivation, ClickHouse and the dead letters."""
+    client = clickhouse_client(settings)
+    sink = ClickHouseSink(client)
+    derivation = Derivation(settings, sink, History(client), DeadLetterBox(kafka_producer(settings)))
+    return create_app(settings, DERIVED_TOPICS, derivation.run, derivation.forget)
+
+
+def run(settings: Settings, index: int) -> None:
+    """Run a worker until it is told to stop.
+
+    Args:
+        settings: as for every program.
+        index: 0 for the first worker on this machine; its metrics answer on ``metrics_port + index``.
+    """
+    log.configure(settings.log_level)
+    start_http_server(settings.metrics_port + index, addr="127.0.0.1")
+    app = build(settings)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = faust.Worker(app, loop=loop, loglevel=settings.log_level, redirect_stdouts=False, override_logging=False)
+    worker.execute_from_commandline()

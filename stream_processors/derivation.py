@@ -1,0 +1,375 @@
+"""From batches of records to rows in ClickHouse: the cycle that every worker runs.
+
+The order of a cycle is what makes it exact (``docs/delivery.md``): read, drop what is stored already, insert raw facts, remember their ids,
+bring the store days they touch up to date, insert derived rows, and only then let the engine acknowledge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from aisleflow import log, metrics
+from aisleflow.settings import Settings
+from schemas import topics
+from schemas.events import StoreLayout
+from schemas.layouts import StoreCalendar
+from schemas.reading import Refusal, TransactionFact, VisitFact, epoch_ms, read_layout, read_transaction, read_visit_event
+from stream_processors.conversion import PURCHASE_WINDOW_MS
+from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
+from stream_processors.engine.scheduler import RecordBatch
+from stream_processors.engine.sink import ClickHouseSink
+from stream_processors.history import History
+from stream_processors.store_day import (
+    QUEUE_DEPTH_COLUMNS,
+    VISIT_COLUMNS,
+    ZONE_VISIT_COLUMNS,
+    DerivedRows,
+    Row,
+    StoreDay,
+    clickhouse_time,
+)
+
+logger = log.get(__name__)
+
+EVENT_COLUMNS = (
+    *("event_id", "store_id", "camera_id", "visitor_id", "event_type", "timestamp", "zone_id"),
+    *("dwell_ms", "is_staff", "confidence", "metadata", "received_at"),
+)
+EVENT_ID_COLUMNS = ("event_id", "store_id", "visitor_id", "timestamp", "received_at")
+TRANSACTION_COLUMNS = (
+    *("store_id", "transaction_id", "timestamp", "basket_value", "currency", "payment_kind"),
+    *("lines.sku", "lines.gtin", "lines.quantity", "lines.unit_price", "received_at"),
+)
+LAYOUT_COLUMNS = ("store_id", "timestamp", "name", "time_zone", "currency", "layout", "received_at")
+
+INVALID_WINDOW = 10_000
+IDLE_CYCLES = 300
+MAX_VISITS_IN_MEMORY = 2_500_000
+
+
+class TooManyInvalid(Exception):
+    """So many records are invalid that something is wrong upstream: the worker stops instead of burying a whole topic."""
+
+
+@dataclass
+class Cycle:
+    """What one cycle read: facts with the time Kafka took them (milliseconds), and what was refused."""
+
+    visits: list[tuple[VisitFact, int]] = field(default_factory=list)
+    transactions: list[tuple[TransactionFact, int]] = field(default_factory=list)
+    layouts: list[tuple[StoreLayout, int]] = field(default_factory=list)
+    refused: list[DeadLetter] = field(default_factory=list)
+    records: int = 0
+
+
+@dataclass
+class Store:
+    """What a worker holds of one store."""
+
+    calendar: StoreCalendar
+    days: dict[date, StoreDay] = field(default_factory=dict)
+    newest: StoreDay | None = None
+
+    def day_of(self, at: int) -> date:
+        """The business day of a moment; mostly that of the newest day, which is cheap to tell."""
+        newest = self.newest
+        if newest is not None and newest.start <= at < newest.end:
+            return newest.day
+        return self.calendar.business_day(at)
+
+
+def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cycle:
+    """Read the records of a cycle, each judged alone."""
+    cycle = Cycle()
+    for batch in batches:
+        topic = batch.tp.topic.removeprefix(prefix)
+        for record in batch.records:
+            cycle.records += 1
+            arrived = record.timestamp
+            value = record.value
+            if value is None:
+                found: Any = Refusal("", "has no value")
+            elif topic == topics.VISIT_EVENTS.name:
+                found = read_visit_event(value, arrived + max_future_ms)
+                if found.__class__ is list:
+                    cycle.visits += [(fact, arrived) for fact in found]
+                    continue
+            elif topic == topics.TRANSACTIONS.name:
+                found = read_transaction(value, arrived + max_future_ms)
+                if isinstance(found, TransactionFact):
+                    cycle.transactions.append((found, arrived))
+                    continue
+            else:
+                found = read_layout(value, arrived + max_future_ms)
+                if isinstance(found, StoreLayout):
+                    cycle.layouts.append((found, arrived))
+                    continue
+            cycle.refused.append(DeadLetter(batch.tp.topic, batch.tp.partition, record.offset, record.key, value, "read", found))
+        metrics.RECORDS.labels(topic).inc(len(batch.records))
+    return cycle
+
+
+def event_rows(facts: Iterable[tuple[VisitFact, int]]) -> list[Row]:
+    """Visit events as rows of ``events``."""
+    return [
+        (
+            *(fact.event_id, fact.store_id, fact.camera_id, fact.visitor_id, fact.event_type, clickhouse_time(fact.at)),
+            *(fact.zone_id or "", fact.dwell_ms, fact.is_staff, fact.confidence, bytes(fact.metadata).decode()),
+            clickhouse_time(arrived),
+        )
+        for fact, arrived in facts
+    ]
+
+
+def transaction_rows(facts: Iterable[tuple[TransactionFact, int]]) -> list[Row]:
+    """Transactions as rows of ``transactions``."""
+    return [
+        (
+            *(fact.store_id, fact.transaction_id, clickhouse_time(fact.at), str(fact.basket_value)),
+            *(fact.currency or "", fact.payment_kind or ""),
+            [line.sku for line in fact.lines],
+            [line.gtin or "" for line in fact.lines],
+            [str(line.quantity) for line in fact.lines],
+            [str(line.unit_price) for line in fact.lines],
+            clickhouse_time(arrived),
+        )
+        for fact, arrived in facts
+    ]
+
+
+def layout_rows(layouts: Iterable[tuple[StoreLayout, int]]) -> list[Row]:
+    """Layouts as rows of ``store_layouts``."""
+    return [
+        (
+            *(layout.store_id, clickhouse_time(epoch_ms(layout.timestamp)), layout.name or "", layout.time_zone),
+            *(layout.currency or "", layout.model_dump_json(), clickhouse_time(arrived)),
+        )
+        for layout, arrived in layouts
+    ]
+
+
+class Derivation:
+    """The state of a worker's stores, and the cycle over it.
+
+    ``forget`` drops all state, as after a rebalance; it comes back from ClickHouse when next needed.
+    """
+
+    def __init__(self, settings: Settings, sink: ClickHouseSink, history: History, dead_letters: DeadLetterBox) -> None:
+        self._settings = settings
+        self._sink = sink
+        self._history = history
+        self._dead_letters = dead_letters
+        self._stores: dict[str, Store] = {}
+        self._outcomes: deque[tuple[int, int]] = deque()
+        self.touched_stores: set[str] = set()
+        """Stores with new facts since somebody last cleared this set."""
+
+    def forget(self) -> None:
+        """Drop all state; a cycle under way finishes on what it holds, and leaves nothing behind."""
+        self._stores = {}
+
+    async def run(self, batches: Sequence[RecordBatch]) -> None:
+        """Derive a cycle's records; on return everything that follows from them is confirmed by ClickHouse and Kafka.
+
+        Raises:
+            TooManyInvalid, CannotWrite, CannotBury: nothing may be acknowledged; the worker must stop.
+        """
+        stores = self._stores
+        token = hashlib.sha256(" ".join(sorted(batch.offsets for batch in batches)).encode()).hexdigest()[:32]
+        with _timed("read"):
+            cycle = read(batches, self._settings.topic_prefix, self._settings.max_future_minutes * 60_000)
+        await self._bury(cycle)
+        with _timed("known"):
+            visits, transactions = await self._drop_known(cycle)
+        with _timed("insert_facts"):
+            await self._insert_facts(visits, transactions, cycle.layouts, token)
+        with _timed("derive"):
+            rows = await self._derive(stores, cycle, visits, transactions)
+        with _timed("insert_derived"):
+            await self._sink.insert("zone_visits", ZONE_VISIT_COLUMNS, rows.zone_visits, token)
+            await self._sink.insert("queue_depth", QUEUE_DEPTH_COLUMNS, rows.queue_depth, token)
+            await self._sink.insert("visits", VISIT_COLUMNS, rows.visits, token)
+        metrics.CYCLE_RECORDS.observe(cycle.records)
+        self._evict(stores)
+
+    async def _bury(self, cycle: Cycle) -> None:
+        self._outcomes.append((cycle.records, len(cycle.refused)))
+        while sum(records for records, _ in self._outcomes) - self._outcomes[0][0] >= INVALID_WINDOW:
+            self._outcomes.popleft()
+        records, refused = (sum(column) for column in zip(*self._outcomes, strict=True))
+        if records >= INVALID_WINDOW and refused > records * self._settings.max_invalid_share:
+            first = cycle.refused[0].refusal if cycle.refused else None
+            raise TooManyInvalid(
+                f"{refused} of the last {records} records are invalid (for example: {first}); mend the producer, or raise "
+                "AISLEFLOW_MAX_INVALID_SHARE to bury them all"
+            )
+        await self._dead_letters.put(cycle.refused)
+
+    async def _drop_known(self, cycle: Cycle) -> tuple[list[tuple[VisitFact, int]], list[tuple[TransactionFact, int]]]:
+        """The facts that are new: the first of each identity in the cycle that ClickHouse does not hold yet."""
+        events = {item[0].event_id: item for item in reversed(cycle.visits)}
+        receipts = {(item[0].store_id, item[0].transaction_id): item for item in reversed(cycle.transactions)}
+        known_events, known_receipts = await asyncio.gather(
+            self._ask(self._history.known_event_ids, list(events)),
+            self._ask(self._history.known_transactions, list(receipts)),
+        )
+        visits = [events[identity] for identity in reversed(events) if identity not in known_events]
+        transactions = [receipts[identity] for identity in reversed(receipts) if identity not in known_receipts]
+        metrics.DUPLICATES.labels(topics.VISIT_EVENTS.name).inc(len(cycle.visits) - len(visits))
+        metrics.DUPLICATES.labels(topics.TRANSACTIONS.name).inc(len(cycle.transactions) - len(transactions))
+        return visits, transactions
+
+    async def _ask(self, question: Any, *arguments: Any) -> Any:
+        """Ask ClickHouse in a thread, again until it answers. Nothing to ask about needs no answer."""
+        if arguments and not arguments[0]:
+            return set()
+        return await self._sink.until_answered(question, *arguments)
+
+    async def _insert_facts(
+        self,
+        visits: list[tuple[VisitFact, int]],
+        transactions: list[tuple[TransactionFact, int]],
+        layouts: list[tuple[StoreLayout, int]],
+        token: str,
+    ) -> None:
+        await self._sink.insert("events", EVENT_COLUMNS, event_rows(visits), token)
+        # Only now: an id that is known must be stored.
+        ids = [
+            (fact.event_id, fact.store_id, fact.visitor_id, clickhouse_time(fact.at), clickhouse_time(arrived))
+            for fact, arrived in visits
+        ]
+        await self._sink.insert("event_ids", EVENT_ID_COLUMNS, ids, token)
+        await self._sink.insert("transactions", TRANSACTION_COLUMNS, transaction_rows(transactions), token)
+        await self._sink.insert("store_layouts", LAYOUT_COLUMNS, layout_rows(layouts), token)
+
+    async def _derive(
+        self,
+        stores: dict[str, Store],
+        cycle: Cycle,
+        visits: list[tuple[VisitFact, int]],
+        transactions: list[tuple[TransactionFact, int]],
+    ) -> DerivedRows:
+        fresh = await self._open_stores(stores, cycle)
+        # Facts that were dropped as known open their days too: this may be the replay after a crash, and opening compares what is written.
+        fresh |= await self._open_days(stores, cycle)
+        touched: set[StoreDay] = set(fresh)
+        for fact, _ in visits:
+            store = stores[fact.store_id]
+            day = store.days[store.day_of(fact.at)]
+            if day not in fresh:
+                day.take(fact)
+                touched.add(day)
+        for receipt, _ in transactions:
+            store = stores[receipt.store_id]
+            for at in (receipt.at, receipt.at - PURCHASE_WINDOW_MS):
+                day_or_none = store.days.get(store.day_of(at))
+                if day_or_none is not None and day_or_none not in fresh:
+                    day_or_none.add_receipt((receipt.at, receipt.transaction_id))
+                    touched.add(day_or_none)
+        late = [(day, visitor_id) for day in touched for visitor_id in day.late]
+        if late:
+            metrics.EXACT_PATH.inc(len(late))
+            for (day, visitor_id), facts in (await self._ask(self._history.events_of_visits, late)).items():
+                day.replace(visitor_id, facts)
+        rows = DerivedRows()
+        for day in touched:
+            day.idle_cycles = 0
+            changed = day.settle()
+            rows.zone_visits += changed.zone_visits
+            rows.queue_depth += changed.queue_depth
+            rows.visits += changed.visits
+            self.touched_stores.add(day.calendar.store_id)
+        return rows
+
+    async def _open_stores(self, stores: dict[str, Store], cycle: Cycle) -> set[StoreDay]:
+        """Know the layout of every store in the cycle; a changed one derives all of the store's days anew."""
+        names = {fact.store_id for fact, _ in cycle.visits} | {receipt.store_id for receipt, _ in cycle.transactions}
+        named_layouts = {layout.store_id for layout, _ in cycle.layouts}
+        stale = {name for name in named_layouts if name in stores}
+        missing = [name for name in names | named_layouts if name not in stores or name in named_layouts]
+        layouts = await self._ask(self._history.layouts, missing) or {}
+        fresh: set[StoreDay] = set()
+        for name in missing:
+            calendar = StoreCalendar(name, layouts.get(name))
+            known = stores.get(name)
+            if known is not None and known.calendar.layout == calendar.layout:
+                continue
+            stores[name] = Store(calendar)
+            if name in stale or name in named_layouts:
+                dates = await self._sink.until_answered(self._history.days_of, name)
+                fresh |= await self._restore(stores[name], sorted(dates))
+        return fresh
+
+    async def _restore(self, store: Store, dates: Sequence[date]) -> set[StoreDay]:
+        days = [StoreDay(store.calendar, day) for day in dates]
+        await self._load(days)
+        for day in days:
+            _hold(store, day)
+        return set(days)
+
+    async def _open_days(self, stores: dict[str, Store], cycle: Cycle) -> set[StoreDay]:
+        """Load every store day that the cycle touches and memory lacks, in one go."""
+        wanted: dict[str, set[date]] = defaultdict(set)
+        for fact, _ in cycle.visits:
+            store = stores[fact.store_id]
+            day = store.day_of(fact.at)
+            if day not in store.days:
+                wanted[fact.store_id].add(day)
+        for receipt, _ in cycle.transactions:
+            store = stores[receipt.store_id]
+            # A payment just after midnight also concerns the evening before.
+            for at in (receipt.at, receipt.at - PURCHASE_WINDOW_MS):
+                day = store.day_of(at)
+                if day not in store.days:
+                    wanted[receipt.store_id].add(day)
+        days = [StoreDay(stores[name].calendar, day) for name, dates in wanted.items() for day in sorted(dates)]
+        await self._load(days)
+        for day in days:
+            _hold(stores[day.calendar.store_id], day)
+        return set(days)
+
+    async def _load(self, days: list[StoreDay]) -> None:
+        if days:
+            with _timed("load_days"):
+                await self._sink.until_answered(self._history.restore, days)
+
+    def _evict(self, stores: dict[str, Store]) -> None:
+        """Let go of days that are over and quiet; they come back when a late event needs them."""
+        held = 0
+        days = 0
+        for store in stores.values():
+            for date_, day in list(store.days.items()):
+                day.idle_cycles += 1
+                if day is not store.newest and day.idle_cycles > IDLE_CYCLES:
+                    del store.days[date_]
+                else:
+                    held += len(day.visits)
+                    days += 1
+        if held > MAX_VISITS_IN_MEMORY:
+            for store in stores.values():
+                if store.newest is not None and store.newest.idle_cycles > 0:
+                    held -= sum(len(day.visits) for day in store.days.values())
+                    store.days, store.newest = {}, None
+        metrics.OPEN_VISITS.set(held)
+        metrics.OPEN_STORE_DAYS.set(days)
+
+
+def _hold(store: Store, day: StoreDay) -> None:
+    store.days[day.day] = day
+    if store.newest is None or day.day >= store.newest.day:
+        store.newest = day
+
+
+@contextmanager
+def _timed(step: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    metrics.CYCLE_SECONDS.labels(step).observe(time.perf_counter() - started)

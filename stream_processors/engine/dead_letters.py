@@ -1,0 +1,85 @@
+"""Dead letters: what could not be read keeps its key and bytes, with headers that say where it came from and why.
+
+Retry policy: only records that can never be read come here. What fails for a passing reason is tried again where it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from aisleflow import log, metrics
+from schemas.reading import Refusal
+
+logger = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One refused record, ready to publish."""
+
+    source_topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    stage: str
+    refusal: Refusal
+
+    @property
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Where the record came from and why it was refused."""
+        return [
+            ("topic", self.source_topic.encode()),
+            ("partition", str(self.partition).encode()),
+            ("offset", str(self.offset).encode()),
+            ("stage", self.stage.encode()),
+            ("field", self.refusal.field.encode(errors="replace")),
+            ("error", self.refusal.reason.encode(errors="replace")),
+        ]
+
+
+class CannotBury(Exception):
+    """Kafka did not take a dead letter; the batch must not be acknowledged."""
+
+
+class DeadLetterBox:
+    """Publishes dead letters and waits until Kafka has them."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    async def put(self, letters: list[DeadLetter]) -> None:
+        """Publish and return when Kafka has acknowledged every letter.
+
+        Raises:
+            CannotBury: Kafka refused one, or did not answer within the producer's delivery time.
+        """
+        if letters:
+            await asyncio.to_thread(self._put, letters)
+
+    def _put(self, letters: list[DeadLetter]) -> None:
+        failures: list[str] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failures.append(str(error))
+
+        for letter in letters:
+            while True:
+                try:
+                    self._producer.produce(
+                        f"{letter.source_topic}.dlq", letter.value, letter.key, headers=letter.headers, on_delivery=delivered
+                    )
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+            metrics.DEAD_LETTERS.labels(letter.source_topic, letter.stage).inc()
+        if self._producer.flush() or failures:
+            raise CannotBury(f"{len(failures)} dead letters were not acknowledged: {failures[:1]}")
+        first = letters[0]
+        logger.warning(
+            "dead_letters", count=len(letters), topic=first.source_topic, field=first.refusal.field, reason=first.refusal.reason
+        )

@@ -1,0 +1,173 @@
+"""The Faust worker: gathers batches, runs a cycle over them, acknowledges what the cycle has confirmed.
+
+Deriving knows nothing of Faust, and Faust nothing of deriving: between them stands ``Cycles``, which hands a list of ``RecordBatch`` to a
+callable and acknowledges the messages that brought them once it returns. If it raises, nothing is acknowledged and the process ends: whoever
+runs it starts it again, and Kafka delivers the records anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import faust
+from faust.types import TP, EventT, StreamT
+
+from aisleflow import log, metrics
+from aisleflow.settings import Settings
+from stream_processors.engine.scheduler import BatchingScheduler, RecordBatch
+
+logger = log.get(__name__)
+
+Derive = Callable[[Sequence[RecordBatch]], Awaitable[None]]
+
+# Messages waiting in the stream; each holds up to a fetch of one partition, so a handful bounds memory.
+STREAM_BUFFER_MESSAGES = 16
+FETCH_BYTES_PER_PARTITION = 1_048_576
+STUCK_AFTER_S = 60.0
+EXIT_STUCK = 75
+EXIT_FAILED = 76
+
+
+class Cycles:
+    """Gathers messages for a moment, derives them together, acknowledges them together.
+
+    Back-pressure: ``offer`` waits while a full cycle is gathered, Faust's stream buffer fills behind it, and Faust stops fetching.
+    """
+
+    def __init__(self, derive: Derive, gather_s: float, max_records: int) -> None:
+        self._derive = derive
+        self._gather_s = gather_s
+        self._max_records = max_records
+        self._gathered: list[EventT] = []
+        self._records = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self.last_progress = time.monotonic()
+        """When a cycle last ended, or there was nothing to do."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether records wait to be derived."""
+        return self._records > 0
+
+    async def offer(self, event: EventT) -> None:
+        """Take a message; waits while a full cycle is gathered already."""
+        await self._room.wait()
+        self._gathered.append(event)
+        self._records += len(event.value.records)
+        if self._records >= self._max_records:
+            self._room.clear()
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Run cycles for ever; whatever a cycle raises ends the process unacknowledged."""
+        while True:
+            if not self._gathered:
+                self._arrived.clear()
+                self.last_progress = time.monotonic()
+                # Wakes now and then, so that an idle worker is seen to live.
+                try:
+                    await asyncio.wait_for(self._arrived.wait(), 1.0)
+                except TimeoutError:
+                    continue
+            started = time.monotonic()
+            events, self._gathered, self._records = self._gathered, [], 0
+            self._room.set()
+            await self._derive([event.value for event in events])
+            for event in events:
+                event.ack()
+            self.last_progress = time.monotonic()
+            # A steady pace keeps inserts few and large; a worker that is behind has its next cycle full already.
+            spare = self._gather_s - (self.last_progress - started)
+            if spare > 0 and self._room.is_set():
+                await asyncio.sleep(spare)
+
+
+def create_app(settings: Settings, topics: Sequence[str], derive: Derive, on_rebalance: Callable[[], None]) -> faust.App:
+    """The Faust application of one worker.
+
+    Args:
+        settings: broker, consumer group, pace.
+        topics: the topics it reads, all with the same key and number of partitions.
+        derive: derives a cycle's batches; see ``Cycles``.
+        on_rebalance: called when partitions are taken from or given to this worker.
+    """
+    app = faust.App(
+        settings.consumer_group,
+        broker=f"kafka://{settings.kafka_bootstrap.replace(',', ';')}",
+        ConsumerScheduler=BatchingScheduler,
+        datadir=str(settings.data_dir / "faust" / str(os.getpid())),
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        key_serializer="raw",
+        value_serializer="raw",
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES_PER_PARTITION,
+        stream_buffer_maxsize=STREAM_BUFFER_MESSAGES,
+        stream_recovery_delay=0.0,
+        broker_commit_interval=0.1,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        broker_max_poll_interval=600.0,
+        broker_max_poll_records=settings.max_batch_records,
+    )
+    cycles = Cycles(derive, settings.cycle_ms / 1000, settings.max_batch_records)
+
+    @app.agent(app.topic(*(settings.topic_prefix + topic for topic in topics)), name="derive", concurrency=1)
+    async def agent(stream: StreamT[RecordBatch]) -> None:
+        async for event in stream.noack().events():
+            await cycles.offer(event)
+
+    @app.task
+    async def run_cycles() -> None:
+        Watchdog(cycles).start()
+        try:
+            await cycles.run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # Faust would acknowledge and go on: leave at once, so that the records are delivered anew.
+            logger.error("worker_stops", error=f"{type(error).__name__}: {error}", exc_info=error)
+            os._exit(EXIT_FAILED)
+
+    @app.on_partitions_revoked.connect
+    async def revoked(_app: Any, revoked: set[TP], **_: Any) -> None:
+        on_rebalance()
+
+    @app.on_partitions_assigned.connect
+    async def assigned(_app: Any, assigned: set[TP], **_: Any) -> None:
+        on_rebalance()
+        logger.info("partitions_assigned", partitions=len(assigned))
+
+    @app.timer(1.0)
+    async def measure_lag() -> None:
+        for tp in app.consumer.assignment():
+            end, read = app.consumer.highwater(tp), app.consumer._committed_offset.get(tp)
+            if end is not None:
+                metrics.LAG.labels(tp.topic, str(tp.partition)).set(max(0, end - (read or 0)))
+
+    return app
+
+
+class Watchdog(threading.Thread):
+    """Ends the process when records wait and no cycle has ended for long: a stuck worker looks alive from outside, so it must not stay."""
+
+    def __init__(self, cycles: Cycles, stuck_after_s: float = STUCK_AFTER_S) -> None:
+        super().__init__(name="watchdog", daemon=True)
+        self._cycles = cycles
+        self._stuck_after_s = stuck_after_s
+
+    def run(self) -> None:
+        while True:
+            time.sleep(1)
+            idle_s = time.monotonic() - self._cycles.last_progress
+            if idle_s > self._stuck_after_s:
+                logger.error("worker_is_stuck", without_progress_s=round(idle_s))
+                os._exit(EXIT_STUCK)

@@ -1,0 +1,162 @@
+"""What the workers read back from ClickHouse: known ids, layouts, and the facts and rows of store days."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+from clickhouse_connect.driver.client import Client
+
+from schemas.events import StoreLayout
+from schemas.reading import EVENT_RANK, VisitFact
+from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
+from stream_processors.store_day import StoreDay, Written, WrittenVisit
+
+MAX_IDS_PER_QUERY = 5_000
+QUERY_SETTINGS = {"max_query_size": 16 * 2**20}
+
+StoreDate = tuple[str, date]
+_line_decoder = msgspec.json.Decoder()
+
+_EVENT_COLUMNS = """store_id, toString(event_id), camera_id, visitor_id, event_type, toUnixTimestamp64Milli(timestamp) AS at,
+    zone_id, dwell_ms, is_staff, JSONExtract(metadata, 'queue_depth', 'Nullable(Int64)'), JSONExtractUInt(metadata, 'session_seq')"""
+
+
+class History:
+    """Queries over one ClickHouse connection. All methods block; call them from a thread."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def _rows(self, query: str, parameters: dict[str, Any]) -> Iterable[list[Any]]:
+        settings = {**QUERY_SETTINGS, "output_format_json_quote_64bit_integers": 0}
+        answer = self._client.raw_query(query, parameters=parameters, settings=settings, fmt="JSONCompactEachRow")
+        return _line_decoder.decode_lines(answer)
+
+    def known_event_ids(self, ids: Sequence[str]) -> set[str]:
+        """Which of these event ids are stored already."""
+        known: set[str] = set()
+        for first in range(0, len(ids), MAX_IDS_PER_QUERY):
+            chunk = ids[first : first + MAX_IDS_PER_QUERY]
+            query = "SELECT DISTINCT toString(event_id) FROM event_ids WHERE event_id IN %(ids)s"
+            known.update(row[0] for row in self._rows(query, {"ids": tuple(chunk)}))
+        return known
+
+    def known_transactions(self, identities: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Which of these (store_id, transaction_id) are stored already."""
+        known: set[tuple[str, str]] = set()
+        for first in range(0, len(identities), MAX_IDS_PER_QUERY):
+            chunk = identities[first : first + MAX_IDS_PER_QUERY]
+            query = """SELECT DISTINCT store_id, transaction_id FROM transactions
+                WHERE (store_id, transaction_id) IN %(identities)s"""
+            known.update((row[0], row[1]) for row in self._rows(query, {"identities": tuple(chunk)}))
+        return known
+
+    def layouts(self, store_ids: Collection[str]) -> dict[str, StoreLayout]:
+        """The layouts that hold for these stores; a store without one is absent."""
+        query = "SELECT store_id, layout FROM store_layouts FINAL WHERE store_id IN %(stores)s"
+        rows = self._rows(query, {"stores": tuple(store_ids)})
+        return {store_id: StoreLayout.model_validate_json(layout) for store_id, layout in rows}
+
+    def days_of(self, store_id: str) -> set[date]:
+        """Every date on which a store has visits written, or facts (by UTC date)."""
+        query = """SELECT business_day FROM visits WHERE store_id = %(store)s
+            UNION DISTINCT SELECT toDate(timestamp) FROM events WHERE store_id = %(store)s
+            UNION DISTINCT SELECT toDate(timestamp) FROM transactions WHERE store_id = %(store)s"""
+        return {date.fromisoformat(row[0]) for row in self._rows(query, {"store": store_id})}
+
+    def events_of_visits(self, visits: Sequence[tuple[StoreDay, str]]) -> dict[tuple[StoreDay, str], list[VisitFact]]:
+        """All stored events of some visits."""
+        found: dict[tuple[StoreDay, str], list[VisitFact]] = {visit: [] for visit in visits}
+        by_name: dict[tuple[str, str], list[StoreDay]] = defaultdict(list)
+        keys = []
+        for day, visitor_id in visits:
+            by_name[day.calendar.store_id, visitor_id].append(day)
+            keys += [(day.calendar.store_id, utc_date.isoformat(), visitor_id) for utc_date in _utc_dates(day)]
+        for first in range(0, len(keys), MAX_IDS_PER_QUERY):
+            query = f"""SELECT {_EVENT_COLUMNS} FROM events FINAL
+                WHERE (store_id, toDate(timestamp), visitor_id) IN %(keys)s"""  # noqa: S608 - a constant list of columns
+            for row in self._rows(query, {"keys": tuple(keys[first : first + MAX_IDS_PER_QUERY])}):
+                fact = _fact(row)
+                for day in by_name[fact.store_id, fact.visitor_id]:
+                    if day.start <= fact.at < day.end:
+                        found[day, fact.visitor_id].append(fact)
+        return found
+
+    def restore(self, days: Sequence[StoreDay]) -> None:
+        """Fill new store days from their facts, and compare them with the rows that are written."""
+        by_store: dict[str, list[StoreDay]] = defaultdict(list)
+        for day in days:
+            by_store[day.calendar.store_id].append(day)
+        facts: dict[StoreDay, list[VisitFact]] = defaultdict(list)
+        receipts: dict[StoreDay, list[Receipt]] = defaultdict(list)
+        written: dict[StoreDay, Written] = defaultdict(Written)
+
+        utc_keys = tuple({(day.calendar.store_id, utc_date.isoformat()) for day in days for utc_date in _utc_dates(day)})
+        query = f"""SELECT {_EVENT_COLUMNS} FROM events FINAL
+            WHERE (store_id, toDate(timestamp)) IN %(keys)s ORDER BY received_at LIMIT 1 BY event_id"""  # noqa: S608
+        for row in self._rows(query, {"keys": utc_keys}):
+            fact = _fact(row)
+            for day in by_store[fact.store_id]:
+                if day.start <= fact.at < day.end:
+                    facts[day].append(fact)
+
+        query = """SELECT store_id, transaction_id, toUnixTimestamp64Milli(timestamp) AS at FROM transactions FINAL
+            WHERE store_id IN %(stores)s AND timestamp >= fromUnixTimestamp64Milli(%(first)s)
+              AND timestamp <= fromUnixTimestamp64Milli(%(last)s)"""
+        span = {"first": min(day.start for day in days), "last": max(day.end for day in days) + PURCHASE_WINDOW_MS}
+        for store_id, transaction_id, at in self._rows(query, {"stores": tuple(by_store), **span}):
+            for day in by_store[store_id]:
+                if day.wants(at):
+                    receipts[day].append((at, transaction_id))
+
+        by_key = {(day.calendar.store_id, day.day_text): day for day in days}
+        self._read_written(tuple(by_key), by_key, written)
+        for day in days:
+            day.restore(facts[day], receipts[day], written[day])
+
+    def _read_written(
+        self, keys: tuple[tuple[str, str], ...], by_key: dict[tuple[str, str], StoreDay], written: dict[StoreDay, Written]
+    ) -> None:
+        query = """SELECT store_id, toString(business_day), visitor_id, events, is_staff, purchased, attributed_transaction_id,
+            toUnixTimestamp64Milli(layout_at) FROM visits FINAL WHERE (store_id, business_day) IN %(keys)s"""
+        for store_id, day, visitor_id, *columns in self._rows(query, {"keys": keys}):
+            written[by_key[store_id, day]].visits[visitor_id] = WrittenVisit(*columns)
+        query = """SELECT store_id, toString(business_day), visitor_id, max(ordinal) + 1 FROM zone_visits
+            WHERE (store_id, business_day) IN %(keys)s GROUP BY 1, 2, 3"""
+        for store_id, day, visitor_id, rows in self._rows(query, {"keys": keys}):
+            written[by_key[store_id, day]].zone_rows[visitor_id] = rows
+        query = """SELECT store_id, toString(business_day), toUnixTimestamp64Milli(timestamp), depth FROM queue_depth FINAL
+            WHERE (store_id, business_day) IN %(keys)s"""
+        for store_id, day, at, depth in self._rows(query, {"keys": keys}):
+            written[by_key[store_id, day]].queue_depth[at] = depth
+
+
+def _utc_dates(day: StoreDay) -> list[date]:
+    """The UTC dates that a business day touches."""
+    first = datetime.fromtimestamp(day.start / 1000, UTC).date()
+    last = datetime.fromtimestamp((day.end - 1) / 1000, UTC).date()
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _fact(row: list[Any]) -> VisitFact:
+    """A stored event as the rules read it."""
+    store_id, event_id, camera_id, visitor_id, event_type, at, zone_id, dwell_ms, is_staff, queue_depth, seq = row
+    return VisitFact(
+        event_id=event_id,
+        store_id=store_id,
+        camera_id=camera_id,
+        visitor_id=visitor_id,
+        event_type=event_type,
+        timestamp=None,  # type: ignore[arg-type] # rules read `at`
+        confidence=0.0,
+        zone_id=zone_id or None,
+        dwell_ms=dwell_ms,
+        is_staff=is_staff,
+        at=at,
+        key=(at, seq, EVENT_RANK[event_type], event_id),
+        queue_depth=queue_depth,
+    )

@@ -1,0 +1,258 @@
+"""One business day of one store in memory: visits, queue and conversion together, and the rows they make.
+
+Memory is a cache: a day can be built at any time from the facts in ClickHouse (``restore``), which also compares what is written there with
+what should be, so that a crash between two inserts leaves nothing wrong behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from schemas.layouts import StoreCalendar
+from schemas.reading import VisitFact
+from stream_processors import queues
+from stream_processors.conversion import PURCHASE_WINDOW_MS, ConversionDay, Receipt
+from stream_processors.visits import Visit, derive, fold
+
+Row = tuple[Any, ...]
+
+ZONE_VISIT_COLUMNS = (
+    *("store_id", "business_day", "visitor_id", "ordinal", "zone_id", "camera_id", "is_billing", "is_staff"),
+    *("started_at", "ended_at", "is_open", "dwell_ms", "version", "is_deleted"),
+)
+QUEUE_DEPTH_COLUMNS = ("store_id", "business_day", "timestamp", "depth", "version", "is_deleted")
+VISIT_COLUMNS = (
+    *("store_id", "business_day", "visitor_id", "is_staff", "is_visitor", "started_at", "ended_at", "entries"),
+    *("zone_visits", "has_billing_presence", "joined_queue", "abandoned_queue", "purchased"),
+    *("attributed_transaction_id", "events", "layout_at", "version", "is_deleted"),
+)
+
+
+@dataclass
+class DerivedRows:
+    """Rows for ClickHouse, in the order in which they must be inserted: a visit's row vouches for the zone rows before it."""
+
+    zone_visits: list[Row] = field(default_factory=list)
+    queue_depth: list[Row] = field(default_factory=list)
+    visits: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class WrittenVisit:
+    """What ClickHouse holds of a visit, as far as it tells whether the row is current."""
+
+    events: int
+    is_staff: bool
+    purchased: bool
+    attributed_transaction_id: str
+    layout_ms: int
+
+
+@dataclass
+class Written:
+    """What ClickHouse holds of a store's day."""
+
+    visits: dict[str, WrittenVisit] = field(default_factory=dict)
+    zone_rows: dict[str, int] = field(default_factory=dict)
+    """Highest ordinal plus one by visitor_id."""
+    queue_depth: dict[int, int] = field(default_factory=dict)
+
+
+def clickhouse_time(at: int) -> str:
+    """Milliseconds since 1970 as ClickHouse reads a DateTime64(3) in JSON."""
+    return f"{at // 1000}.{at % 1000:03d}"
+
+
+class StoreDay:
+    """The visits of one store on one business day.
+
+    ``take`` and ``add_receipt`` feed it facts that it has not seen; ``late`` names the visits that must be derived anew, for which the caller
+    fetches all events and calls ``replace``; ``settle`` returns the rows that changed.
+    """
+
+    __slots__ = (
+        *("calendar", "conversion", "day", "day_text", "end", "facts", "idle_cycles", "late", "queue"),
+        *("start", "visits", "_is_fresh", "_paid", "_receipt_ids", "_touched", "_vanished"),
+    )
+
+    def __init__(self, calendar: StoreCalendar, day: date) -> None:
+        self.calendar = calendar
+        self.day = day
+        self.day_text = day.isoformat()
+        self.start, self.end = calendar.bounds(day)
+        self.visits: dict[str, Visit] = {}
+        self.conversion = ConversionDay(self.end)
+        self.queue = queues.QueueDay()
+        self.late: set[str] = set()
+        self.facts = 0
+        """Distinct facts known: events of the day, and transactions up to five minutes past it."""
+        self.idle_cycles = 0
+        self._touched: set[str] = set()
+        self._vanished: set[str] = set()
+        self._paid: list[int] = []
+        self._receipt_ids: set[str] = set()
+        self._is_fresh = False
+
+    @property
+    def version(self) -> int:
+        """Version of the rows made now: more facts, or a newer layout, make a higher one."""
+        return ((self.calendar.layout_ms // 1000) << 32) | self.facts
+
+    def take(self, fact: VisitFact) -> None:
+        """Fold an event in if it is the newest of its visit; else note the visit as late."""
+        visitor_id = fact.visitor_id
+        visit = self.visits.get(visitor_id)
+        if visit is None:
+            visit = self.visits[visitor_id] = Visit()
+        if fact.key > visit.last_key and visitor_id not in self.late:
+            fold(visit, fact, self.calendar.is_billing, self.start)
+            self.facts += 1
+            self._touched.add(visitor_id)
+        else:
+            self.late.add(visitor_id)
+
+    def replace(self, visitor_id: str, facts: Iterable[VisitFact]) -> None:
+        """Derive a visit anew from all of its events."""
+        old = self.visits.get(visitor_id)
+        visit = derive(facts, self.calendar.is_billing, self.start)
+        if old is not None:
+            visit.zone_rows = old.zone_rows
+            self.facts -= old.events
+        self.facts += visit.events
+        self.visits[visitor_id] = visit
+        self.late.discard(visitor_id)
+        self._touched.add(visitor_id)
+
+    def add_receipt(self, receipt: Receipt) -> None:
+        """Take a transaction from the start of the day up to five minutes past its end; one it has is ignored."""
+        if receipt[1] in self._receipt_ids:
+            return
+        self._receipt_ids.add(receipt[1])
+        self.conversion.add_receipt(receipt)
+        self.facts += 1
+        self._paid.append(receipt[0])
+
+    def wants(self, paid_at: int) -> bool:
+        """Whether a transaction of that time concerns this day."""
+        return self.start <= paid_at <= self.end + PURCHASE_WINDOW_MS
+
+    def restore(self, events: Iterable[VisitFact], receipts: Iterable[Receipt], written: Written) -> None:
+        """Build the day from its facts, and mark for writing what ClickHouse holds otherwise."""
+        by_visitor: dict[str, list[VisitFact]] = {}
+        for fact in events:
+            by_visitor.setdefault(fact.visitor_id, []).append(fact)
+        for visitor_id, facts in by_visitor.items():
+            visit = self.visits[visitor_id] = derive(facts, self.calendar.is_billing, self.start)
+            self.facts += visit.events
+            visit.zone_rows = written.zone_rows.get(visitor_id, 0)
+        for receipt in receipts:
+            self.add_receipt(receipt)
+        self.queue.rows = dict(written.queue_depth)
+        self._is_fresh = True
+        self._refresh(set(self.visits))
+        self._touched = {
+            visitor_id for visitor_id in self.visits if written.visits.get(visitor_id) != self._as_written(visitor_id)
+        }
+        for visitor_id, visit in self.visits.items():
+            if visitor_id not in self._touched:
+                for stay in visit.zone_visits:
+                    stay.is_written = True
+        self._vanished = (written.visits.keys() | written.zone_rows.keys()) - self.visits.keys()
+        for visitor_id in self._vanished:
+            ghost = Visit()
+            ghost.zone_rows = written.zone_rows.get(visitor_id, 0)
+            self.visits[visitor_id] = ghost
+        self._touched |= self._vanished
+
+    def _as_written(self, visitor_id: str) -> WrittenVisit:
+        visit = self.visits[visitor_id]
+        return WrittenVisit(
+            events=visit.events,
+            is_staff=visit.is_staff,
+            purchased=self.conversion.has_purchased(visitor_id),
+            attributed_transaction_id=self._claim(visitor_id),
+            layout_ms=self.calendar.layout_ms,
+        )
+
+    def _claim(self, visitor_id: str) -> str:
+        receipt = self.conversion.claims.get(visitor_id)
+        return receipt[1] if receipt else ""
+
+    def _refresh(self, touched: set[str]) -> set[str]:
+        """Carry changed visits and new transactions through conversion and queue; returns all visits whose rows may differ."""
+        for visitor_id in touched:
+            visit = self.visits[visitor_id]
+            self.conversion.set_presences(visitor_id, [] if visit.is_staff else visit.billing_presences())
+        touched = touched | {visitor for paid_at in self._paid for _, visitor in self.conversion.near(paid_at)}
+        self._paid = []
+        touched |= self.conversion.attribute()
+        for visitor_id in touched:
+            claim = self.conversion.claims.get(visitor_id)
+            steps = queues.steps_of(self.visits[visitor_id], claim[0] if claim else None, claim[1] if claim else "")
+            self.queue.replace(visitor_id, steps)
+        return touched
+
+    def settle(self) -> DerivedRows:
+        """The rows that changed since the last call. Every late visit must have been replaced before."""
+        rows = DerivedRows()
+        touched = self._refresh(self._touched)
+        self._touched = set()
+        version = self.version
+        store_id, day = self.calendar.store_id, self.day_text
+        for at, depth in self.queue.changes(everything=self._is_fresh).items():
+            rows.queue_depth.append((store_id, day, clickhouse_time(at), depth or 0, version, int(depth is None)))
+        self._is_fresh = False
+        for visitor_id in touched:
+            visit = self.visits[visitor_id]
+            for ordinal, stay in enumerate(visit.zone_visits):
+                if not stay.is_written:
+                    stay.is_written = True
+                    rows.zone_visits.append(
+                        (
+                            *(
+                                store_id,
+                                day,
+                                visitor_id,
+                                ordinal,
+                                stay.zone_id,
+                                stay.camera_id,
+                                stay.is_billing,
+                                visit.is_staff,
+                            ),
+                            *(
+                                clickhouse_time(stay.started_at),
+                                clickhouse_time(stay.ended_at),
+                                stay.is_open,
+                                stay.dwell_ms,
+                            ),
+                            *(version, 0),
+                        )
+                    )
+            for ordinal in range(len(visit.zone_visits), visit.zone_rows):
+                rows.zone_visits.append(
+                    (store_id, day, visitor_id, ordinal, "", "", False, False, "0.000", "0.000", False, 0, version, 1)
+                )
+            visit.zone_rows = len(visit.zone_visits)
+            rows.visits.append(self._visit_row(visitor_id, visit, version))
+        for visitor_id in self._vanished:
+            del self.visits[visitor_id]
+        self._vanished = set()
+        return rows
+
+    def _visit_row(self, visitor_id: str, visit: Visit, version: int) -> Row:
+        purchased = self.conversion.has_purchased(visitor_id)
+        return (
+            *(self.calendar.store_id, self.day_text, visitor_id, visit.is_staff, visit.is_visitor),
+            *(
+                clickhouse_time(visit.started_at),
+                clickhouse_time(visit.ended_at),
+                visit.entries,
+                len(visit.zone_visits),
+            ),
+            *(bool(visit.billing_presences()), visit.joined_queue, visit.left_unserved and not purchased, purchased),
+            *(self._claim(visitor_id), visit.events, clickhouse_time(self.calendar.layout_ms), version),
+            int(visitor_id in self._vanished),
+        )
