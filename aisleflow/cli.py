@@ -2,7 +2,7 @@
 
 import typer
 
-from aisleflow.commands import migrate, topics
+from aisleflow.commands import migrate, topics, up
 
 app = typer.Typer(
     name="aisleflow",
@@ -11,5 +11,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # locals hold passwords
 )
 
+app.command()(up.up)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
