@@ -1,0 +1,32 @@
+"""``aisleflow api``: serve the API and the wall."""
+
+from __future__ import annotations
+
+
+def api() -> None:
+    """Serve the API and the wall display on AISLEFLOW_HOST:AISLEFLOW_API_PORT."""
+    import typer
+    import uvicorn
+
+    from aisleflow import log
+    from aisleflow.settings import settings
+    from api.security import InsecureError, check_binding
+
+    chosen = settings()
+    try:
+        check_binding(chosen)
+    except InsecureError as error:
+        typer.echo(f"api: {error}", err=True)
+        raise typer.Exit(2) from None
+    log.configure(chosen.log_level)
+    from api.app import create_app
+
+    uvicorn.run(
+        create_app(chosen),
+        host=chosen.host,
+        port=chosen.api_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )

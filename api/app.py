@@ -1,0 +1,97 @@
+"""The application: everything an API process holds, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from aisleflow.settings import Settings
+from api import problems
+from api.database import Database
+from api.deps import Parts
+from api.events.ingest import Ingest
+from api.events.routes import router as events_router
+from api.health.monitor import Monitor
+from api.health.routes import router as health_router
+from api.progress import Progress
+from api.publisher import Publisher
+from api.request_log import RequestLog
+from api.security import Guard
+from api.stores.routes import router as stores_router
+from schemas import events
+
+DESCRIPTION = """
+Shop events in, answers out. What the figures mean is said in docs/metrics.md.
+
+Errors are problem details (RFC 9457). A 503 names the part that is away and says when to try again; there is never a
+zero in its place.
+"""
+
+
+def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
+    """The application with these settings; ``wall`` adds the pages (once a process: NiceGUI is one)."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database, publisher, progress = Database(settings), Publisher(settings), Progress(settings)
+        app.state.parts = Parts(
+            settings=settings,
+            database=database,
+            ingest=Ingest(settings, database, publisher, progress),
+            monitor=Monitor(settings, database, progress),
+        )
+        try:
+            yield
+        finally:
+            await progress.close()
+            publisher.close()
+            database.close()
+
+    # FastAPI's own documentation pages load scripts from a foreign server; /openapi.json is for every tool.
+    app = FastAPI(
+        title="Aisleflow",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    for router in (events_router, stores_router, health_router):
+        app.include_router(router)
+    _describe(app, secured=bool(settings.api_key_set))
+    if wall:
+        from api.wall.routes import install
+
+        install(app, settings)
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(RequestLog)
+    return app
+
+
+def _describe(app: FastAPI, *, secured: bool) -> None:
+    """Complete the OpenAPI document with the contracts that routes read by themselves."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            schemas = document["components"]["schemas"]
+            for model in (problems.Problem, events.VisitEvent, events.Transaction, events.StoreLayout):
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(schema.pop("$defs", {}))
+                schemas[model.__name__] = schema
+            if secured:
+                document["components"]["securitySchemes"] = {
+                    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                    "bearer": {"type": "http", "scheme": "bearer"},
+                }
+                document["security"] = [{"key": []}, {"bearer": []}]
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

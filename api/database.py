@@ -1,0 +1,71 @@
+"""ClickHouse for asynchronous code: queries run in a few threads, and what keeps one from answering becomes a 503."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
+
+from aisleflow import log
+from aisleflow.clients import clickhouse_client
+from aisleflow.settings import Settings
+from api.problems import UnavailableError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+CONNECT_TIMEOUT_S = 2
+QUERY_TIMEOUT_S = 10
+CONCURRENT_QUERIES = 8
+
+Row = dict[str, Any]
+logger = log.get(__name__)
+
+
+class Database:
+    """Runs parameterised SQL. Connects when first asked, and again by itself after ClickHouse was away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+        self._connecting = threading.Lock()
+        self._limiter = anyio.CapacityLimiter(CONCURRENT_QUERIES)
+
+    async def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """The rows of a query, as dictionaries by column; times are aware (UTC).
+
+        Raises:
+            UnavailableError: ClickHouse does not answer, or answers with an error.
+        """
+        return await anyio.to_thread.run_sync(self._query, sql, dict(parameters or {}), limiter=self._limiter)
+
+    def _query(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
+        try:
+            return list(self._connected().query(sql, parameters=parameters).named_results())
+        except (ClickHouseError, HTTPError, OSError, ValueError) as error:
+            # The server's words may show SQL or addresses: they belong in the log.
+            logger.warning("clickhouse_away", error=f"{type(error).__name__}: {error}"[:500])
+            raise UnavailableError("clickhouse", "ClickHouse does not answer; try again shortly.") from error
+
+    def _connected(self) -> Client:
+        with self._connecting:
+            if self._client is None:
+                self._client = clickhouse_client(
+                    self._settings,
+                    connect_timeout=CONNECT_TIMEOUT_S,
+                    send_receive_timeout=QUERY_TIMEOUT_S,
+                    query_retries=0,
+                    tz_mode="aware",
+                )
+            return self._client
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None

@@ -1,0 +1,44 @@
+"""What routes ask for, as annotated dependencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from aisleflow.settings import Settings
+from api.database import Database
+from api.events.ingest import Ingest
+from api.health.monitor import Monitor
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything an application holds; made with it, closed with it."""
+
+    settings: Settings
+    database: Database
+    ingest: Ingest
+    monitor: Monitor
+
+
+def _parts(request: Request) -> Parts:
+    return cast(Parts, request.app.state.parts)
+
+
+def _database(request: Request) -> Database:
+    return _parts(request).database
+
+
+def _ingest(request: Request) -> Ingest:
+    return _parts(request).ingest
+
+
+def _monitor(request: Request) -> Monitor:
+    return _parts(request).monitor
+
+
+DatabaseDep = Annotated[Database, Depends(_database)]
+IngestDep = Annotated[Ingest, Depends(_ingest)]
+MonitorDep = Annotated[Monitor, Depends(_monitor)]

@@ -1,0 +1,1 @@
+"""Whether the parts work and how fresh each store is."""

@@ -1,0 +1,142 @@
+"""Publishing to Kafka from asynchronous code: every record's delivery report is awaited, and none blocks the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from aisleflow import log
+from aisleflow.clients import Delivered, DeliveryReport, kafka_producer
+from aisleflow.settings import Settings
+
+DELIVERY_TIMEOUT_MS = 5_000
+
+logger = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What goes on a topic. ``topic`` is the registry's name; the prefix is put before it on the way."""
+
+    topic: str
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """Kafka's limit is smaller than this record: it can never be delivered."""
+
+
+Outcome = Delivered | TooLarge | None
+"""Where a record is, why it never can be there, or None: not acknowledged in time."""
+
+
+class Publisher:
+    """One idempotent producer and the thread that serves its delivery reports."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._producer: Producer | None = None
+        self._guard = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve_reports, name="delivery-reports", daemon=True)
+        self._thread.start()
+
+    async def publish(self, records: Sequence[Record]) -> list[Outcome]:
+        """Publish records and wait until Kafka has acknowledged each, or its time is over (about 5 s).
+
+        A record not acknowledged may still be on the log if only the acknowledgement was lost: publish it again, facts
+        are idempotent.
+        """
+        if not records:
+            return []
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        outcomes: list[Outcome] = [None] * len(records)
+        remaining = len(records)
+        counting = threading.Lock()
+
+        def finish() -> None:
+            if not done.done():  # the caller may have been cancelled
+                done.set_result(None)
+
+        def settle(position: int, outcome: Outcome) -> None:
+            nonlocal remaining
+            with counting:
+                outcomes[position] = outcome
+                remaining -= 1
+                last = remaining == 0
+            if last and not loop.is_closed():
+                loop.call_soon_threadsafe(finish)
+
+        def reporter(position: int) -> DeliveryReport:
+            def report(error: KafkaError | None, message: Message) -> None:
+                if error is None:
+                    topic, partition, offset = message.topic(), message.partition(), message.offset()
+                    assert topic is not None and partition is not None and offset is not None  # it was delivered
+                    settle(position, Delivered(topic, partition, offset))
+                    return
+                if error.fatal():
+                    self._discard()
+                logger.warning("kafka_not_acknowledged", error=str(error))
+                settle(position, TooLarge() if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else None)
+
+            return report
+
+        for position, record in enumerate(records):
+            try:
+                self._connected().produce(
+                    self._settings.topic_prefix + record.topic, record.value, record.key, on_delivery=reporter(position)
+                )
+            except KafkaException as problem:
+                code = problem.args[0].code()
+                if problem.args[0].fatal():
+                    self._discard()
+                settle(position, TooLarge() if code == KafkaError.MSG_SIZE_TOO_LARGE else None)
+            except BufferError:  # the local queue is full: Kafka has been slow for a while
+                settle(position, None)
+        await done
+        return outcomes
+
+    def _connected(self) -> Producer:
+        with self._guard:
+            if self._producer is None:
+                self._producer = kafka_producer(
+                    self._settings,
+                    **{
+                        "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+                        "request.timeout.ms": DELIVERY_TIMEOUT_MS - 1000,
+                        "reconnect.backoff.max.ms": 1000,
+                        "client.id": "aisleflow-api",
+                        "log_level": 3,
+                    },
+                )
+            return self._producer
+
+    def _discard(self) -> None:
+        """A producer after a fatal error publishes nothing more: the next record gets a new one."""
+        with self._guard:
+            self._producer = None
+
+    def _serve_reports(self) -> None:
+        while not self._stopping.is_set():
+            with self._guard:
+                producer = self._producer
+            if producer is None:
+                self._stopping.wait(0.01)
+            else:
+                producer.poll(0.1)
+
+    def close(self) -> None:
+        """Wait shortly for what is on its way, then stop."""
+        with self._guard:
+            producer = self._producer
+        if producer is not None:
+            producer.flush(DELIVERY_TIMEOUT_MS / 1000 + 1)
+        self._stopping.set()
+        self._thread.join(2)

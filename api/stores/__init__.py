@@ -1,0 +1,1 @@
+"""Answers about one store, read from the derived tables."""

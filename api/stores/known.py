@@ -1,0 +1,59 @@
+"""Which stores exist, and what their layouts say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from api.database import Database, Row
+from api.problems import ProblemError
+from api.stores import queries
+from schemas.events import STORE_PATTERN, StoreLayout
+from schemas.layouts import StoreCalendar
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_STORE = re.compile(STORE_PATTERN.removesuffix("$"))
+
+
+@lru_cache(maxsize=1000)
+def _calendar(store_id: str, layout: str) -> StoreCalendar:
+    return StoreCalendar(store_id, StoreLayout.model_validate_json(layout) if layout else None)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A known store: its calendar, and the time of its newest fact (None while it has only a layout)."""
+
+    store_id: str
+    calendar: StoreCalendar
+    last_event: datetime | None
+
+    @property
+    def name(self) -> str | None:
+        """What people call it, if the layout says."""
+        return self.calendar.layout.name if self.calendar.layout else None
+
+    @property
+    def currency(self) -> str | None:
+        """Currency of its tills, if the layout says."""
+        return self.calendar.layout.currency if self.calendar.layout else None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Store:
+        """From a row of ``queries.STORES``."""
+        last = row["last_event_timestamp"]
+        return cls(row["store_id"], _calendar(row["store_id"], row["layout"]), None if last <= _NEVER else last)
+
+
+async def known_store(database: Database, store_id: str) -> Store:
+    """The store with events, transactions or a layout.
+
+    Raises:
+        ProblemError: 404, there is none of this id.
+    """
+    row = await queries.store(database, store_id) if _STORE.fullmatch(store_id) else None
+    if row is None:
+        raise ProblemError(404, "No event, transaction or layout of this store has arrived; check the id.")
+    return Store.from_row(row)

@@ -1,0 +1,146 @@
+"""The SQL of the store answers. Parameters are bound by the server; every figure is explained in docs/metrics.md.
+
+Each query filters on ``business_day`` too, one day wider than the window: the tables are ordered by it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from api.database import Database, Row
+from api.stores.windows import Window
+
+STORES = """
+SELECT
+    store_id,
+    feed.last_event_timestamp AS last_event_timestamp,  -- 1970 without events
+    layouts.layout AS layout                            -- empty without one
+FROM (
+    SELECT store_id, max(last_event_timestamp) AS last_event_timestamp
+    FROM store_feed GROUP BY store_id
+) AS feed
+FULL OUTER JOIN (SELECT store_id, layout FROM store_layouts FINAL) AS layouts USING (store_id)
+"""
+
+# What people did, over non-staff visits unless the name says otherwise.
+VISIT_FIGURES = """
+    countIf(is_visitor) AS unique_visitors,
+    countIf(NOT is_staff AND NOT is_visitor) AS unmatched_visitors,
+    countIf(is_staff) AS staff_visits,
+    countIf(is_visitor AND (zone_visits > 0 OR has_billing_presence)) AS zone_visitors,
+    countIf(is_visitor AND has_billing_presence) AS billing_visitors,
+    countIf(is_visitor AND purchased) AS purchasers,
+    countIf(is_visitor AND attributed_transaction_id != '') AS attributed_visitors,
+    countIf(NOT is_staff AND joined_queue) AS joined,
+    countIf(NOT is_staff AND abandoned_queue) AS abandoned,
+    max(updated_at) AS updated_at
+"""
+
+VISITS = f"""
+SELECT {VISIT_FIGURES}
+FROM visits FINAL
+WHERE store_id = {{store_id:String}}
+  AND business_day BETWEEN {{first_day:Date}} AND {{last_day:Date}}
+  AND started_at >= {{start:DateTime64(3, 'UTC')}} AND started_at < {{end:DateTime64(3, 'UTC')}}
+"""  # noqa: S608 - the fragment is the constant above
+
+ZONES = """
+SELECT zone_id, count() AS frequency, sum(dwell_ms) AS dwell_ms
+FROM zone_visits FINAL
+WHERE store_id = {store_id:String}
+  AND business_day BETWEEN {first_day:Date} AND {last_day:Date}
+  AND started_at >= {start:DateTime64(3, 'UTC')} AND started_at < {end:DateTime64(3, 'UTC')}
+  AND NOT is_staff
+GROUP BY zone_id
+ORDER BY frequency DESC, zone_id
+"""
+
+QUEUE_DEPTH = """
+SELECT depth
+FROM queue_depth FINAL
+WHERE store_id = {store_id:String}
+  AND business_day = {window_day:Date}
+  AND timestamp < {end:DateTime64(3, 'UTC')}
+ORDER BY timestamp DESC
+LIMIT 1
+"""
+
+TRANSACTIONS = """
+SELECT currency, count() AS transactions, sum(basket_value) AS revenue
+FROM transactions FINAL
+WHERE store_id = {store_id:String}
+  AND timestamp >= {start:DateTime64(3, 'UTC')} AND timestamp < {end:DateTime64(3, 'UTC')}
+GROUP BY currency
+"""
+
+ANOMALY_COLUMNS = "store_id, type, subject, severity, message, suggested_action, detected_at, value, baseline, closed_at"
+SEVERITY_FIRST = "indexOf(['CRITICAL', 'WARN', 'INFO'], severity), detected_at DESC, type, subject"
+
+OPEN_ANOMALIES = f"""
+SELECT {ANOMALY_COLUMNS}
+FROM anomalies FINAL
+WHERE store_id = {{store_id:String}} AND closed_at IS NULL
+ORDER BY {SEVERITY_FIRST}
+LIMIT 1000
+"""  # noqa: S608 - the fragments are the constants above
+
+ANOMALIES_IN_WINDOW = f"""
+SELECT {ANOMALY_COLUMNS}
+FROM anomalies FINAL
+WHERE store_id = {{store_id:String}}
+  AND detected_at < {{end:DateTime64(3, 'UTC')}}
+  AND (closed_at IS NULL OR closed_at >= {{start:DateTime64(3, 'UTC')}})
+ORDER BY {SEVERITY_FIRST}
+LIMIT 1000
+"""  # noqa: S608 - the fragments are the constants above
+
+
+def _bound(store_id: str, window: Window) -> dict[str, Any]:
+    return {
+        "store_id": store_id,
+        "start": window.start,
+        "end": window.end,
+        "first_day": window.start.date() - timedelta(days=1),
+        "last_day": window.end.date() + timedelta(days=1),
+        "window_day": window.last_day,
+    }
+
+
+async def stores(database: Database) -> list[Row]:
+    """All known stores: those with events, transactions or a layout."""
+    return await database.rows(f"{STORES} ORDER BY store_id LIMIT 10000")
+
+
+async def store(database: Database, store_id: str) -> Row | None:
+    """One known store, or None."""
+    rows = await database.rows(f"{STORES} WHERE store_id = {{store_id:String}}", {"store_id": store_id})
+    return rows[0] if rows else None
+
+
+async def visits(database: Database, store_id: str, window: Window) -> Row:
+    """Counts over the visits that began in the window."""
+    return (await database.rows(VISITS, _bound(store_id, window)))[0]
+
+
+async def zones(database: Database, store_id: str, window: Window) -> list[Row]:
+    """Zone visits that began in the window, and their total dwell, by zone."""
+    return await database.rows(ZONES, _bound(store_id, window))
+
+
+async def queue_depth(database: Database, store_id: str, window: Window) -> int:
+    """People waiting at the end of the window."""
+    rows = await database.rows(QUEUE_DEPTH, _bound(store_id, window))
+    return int(rows[0]["depth"]) if rows else 0
+
+
+async def transactions(database: Database, store_id: str, window: Window) -> list[Row]:
+    """Receipts of the window and what they add up to, by currency."""
+    return await database.rows(TRANSACTIONS, _bound(store_id, window))
+
+
+async def anomalies(database: Database, store_id: str, window: Window | None) -> list[Row]:
+    """The open anomalies, or those that were open at any time in the window; the worst first."""
+    if window is None:
+        return await database.rows(OPEN_ANOMALIES, {"store_id": store_id})
+    return await database.rows(ANOMALIES_IN_WINDOW, _bound(store_id, window))

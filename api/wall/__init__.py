@@ -1,0 +1,1 @@
+"""The pages: one wall for all shops, and one page a shop."""

@@ -1,0 +1,145 @@
+"""Real parts for tests: one Kafka and one ClickHouse a session, on free ports, and a world of its own for each test module.
+
+``world`` gives settings whose topics (by prefix), consumer group and database nobody else uses, so that tests need not clean
+up after themselves. ``kafka`` and ``clickhouse`` alone are for tests that make their own.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aisleflow.settings import Settings
+
+START_TIMEOUT_S = 60
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(
+    command: list[str], log: Path, ready: Callable[[], bool], environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the block ends; it must become ready within a minute."""
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+        )
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not ready():
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[:4]} did not start:\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.1)
+        yield child
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def answers(port: int, path: str = "/ping") -> bool:
+    """Whether an HTTP server on loopback answers with success."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 400
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def running_kafka(data_dir: Path, port: int) -> Iterator[str]:
+    """An Apache Kafka of one's own; its bootstrap address."""
+    from infra.kafka import broker
+
+    command = [sys.executable, "-m", "infra.kafka.broker", "--data-dir", str(data_dir), "--port", str(port)]
+    command += ["--controller-port", str(free_port()), "--heap-mb", "384"]
+    address = f"127.0.0.1:{port}"
+    with process(command, data_dir.with_suffix(".log"), lambda: broker.answers(address)):
+        yield address
+
+
+@contextmanager
+def running_clickhouse(data_dir: Path, port: int, password: str) -> Iterator[str]:
+    """An embedded ClickHouse of one's own; its URL without a database."""
+    command = [sys.executable, "-m", "infra.clickhouse.server", "--data-dir", str(data_dir), "--port", str(port)]
+    passwords = {
+        "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": password,
+        "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": password[::-1],
+    }
+    with process(command, data_dir.with_suffix(".log"), lambda: answers(port), passwords):
+        yield f"http://aisleflow:{password}@127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of an Apache Kafka that lives for the test session."""
+    with running_kafka(tmp_path_factory.mktemp("kafka") / "data", free_port()) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL, without a database, of an embedded ClickHouse that lives for the test session."""
+    with running_clickhouse(tmp_path_factory.mktemp("clickhouse") / "data", free_port(), secrets.token_hex(16)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def make_world(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
+    """Settings of a world of its own on the given parts (a None part stays away)."""
+    from aisleflow.commands import migrate, topics
+
+    def make(kafka: str | None, clickhouse: str | None, **overrides: Any) -> Settings:
+        name = f"test_{secrets.token_hex(4)}"
+        chosen: dict[str, Any] = {
+            "kafka": kafka or f"127.0.0.1:{free_port()}",
+            "clickhouse_url": f"{clickhouse or f'http://127.0.0.1:{free_port()}'}/{name}",
+            "topic_prefix": f"{name}.",
+            "consumer_group": name,
+            "data_dir": tmp_path_factory.mktemp(name),
+            "host": "127.0.0.1",
+            "api_port": free_port(),
+            "metrics_port": free_port(),
+            "api_keys": None,
+            **overrides,
+        }
+        settings = Settings(_env_file=None, **chosen)
+        if clickhouse is not None:
+            migrate.apply(settings)
+        if kafka is not None:
+            topics.ensure(settings)
+        return settings
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def world(kafka: str, clickhouse: str, make_world: Callable[..., Settings]) -> Settings:
+    """Settings of a migrated database and of created topics that only this test module uses."""
+    return make_world(kafka, clickhouse)
