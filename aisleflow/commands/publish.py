@@ -1,0 +1,112 @@
+"""``aisleflow publish events|transactions|layout FILE``: facts from a file to Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from producers.publish import Outcome
+
+app = typer.Typer(
+    help="Publish files of facts to Kafka. Exit code 0: all is there; 1: some records were refused; 3: Kafka or the file failed.",
+    no_args_is_help=True,
+)
+RefusedTo = Annotated[Path | None, typer.Option("--refused", help="Where refused records go; FILE.refused.jsonl if left out.")]
+AllowRefused = Annotated[bool, typer.Option("--allow-refused", help="Exit with 0 although records were refused.")]
+
+
+@app.command()
+def events(
+    file: Annotated[Path, typer.Argument(help="Visit events, one JSON object a line, in either camera dialect.")],
+    refused: RefusedTo = None,
+    allow_refused: AllowRefused = False,
+) -> None:
+    """Publish what cameras saw. Run it again after an interruption: it goes on where Kafka had confirmed."""
+    from producers.publish import publish_events
+
+    _run(publish_events, file, allow_refused, refused_file=refused)
+
+
+@app.command()
+def transactions(
+    file: Annotated[Path, typer.Argument(help="A till's export, CSV: one receipt a row, or one receipt line a row.")],
+    time_zone: Annotated[str, typer.Option(help="What local times in the file mean, such as Asia/Kolkata.")] = "UTC",
+    refused: RefusedTo = None,
+    allow_refused: AllowRefused = False,
+) -> None:
+    """Publish receipts from a till's export."""
+    from zoneinfo import ZoneInfo
+
+    from producers.publish import publish_transactions
+
+    try:
+        zone = ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError):
+        raise typer.BadParameter(f"{time_zone!r} is not an IANA time zone", param_hint="--time-zone") from None
+    _run(publish_transactions, file, allow_refused, time_zone=zone, refused_file=refused)
+
+
+@app.command()
+def layout(
+    file: Annotated[Path, typer.Argument(help="A store's layout as a JSON document, or several, one a line.")],
+    refused: RefusedTo = None,
+    allow_refused: AllowRefused = False,
+) -> None:
+    """Publish a store's zones, cameras, opening hours, time zone and currency."""
+    from producers.publish import publish_layouts
+
+    _run(publish_layouts, file, allow_refused, refused_file=refused)
+
+
+def _run(publish: Callable[..., Outcome], file: Path, allow_refused: bool, **options: Any) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from aisleflow.settings import settings
+    from producers.publish import PublishError
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[rate]} records/s"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    try:
+        with bar:
+            task = bar.add_task(file.name, total=file.stat().st_size if file.exists() else None, rate="")
+
+            def progress(position: int, outcome: Outcome) -> None:
+                records = outcome.sent + outcome.resumed + outcome.duplicates + outcome.refused
+                elapsed = bar.tasks[task].elapsed or 1e-9
+                bar.update(task, completed=position, rate=f"{records / elapsed:,.0f}")
+
+            outcome = publish(file, settings=settings(), progress=progress, **options)
+    except PublishError as error:
+        typer.echo(f"aisleflow publish: {error}", err=True)
+        raise typer.Exit(3) from None
+    _tell(file, outcome)
+    if outcome.refused and not allow_refused:
+        raise typer.Exit(1)
+
+
+def _tell(file: Path, outcome: Outcome) -> None:
+    before = f" and {outcome.resumed:,} confirmed before" if outcome.resumed else ""
+    typer.echo(
+        f"{file.name}: {outcome.sent:,} sent{before}, {outcome.duplicates:,} duplicate, {outcome.refused:,} refused"
+        f" in {outcome.seconds:.1f} s"
+    )
+    for line, refusal in outcome.refusals:
+        where = f"{refusal.field}: " if refusal.field else ""
+        typer.echo(f"  line {line}: {where}{refusal.reason}")
+    if outcome.refused:
+        more = outcome.refused - len(outcome.refusals)
+        typer.echo(f"  {f'and {more:,} more; ' if more else ''}all of them, with reasons, in {outcome.refused_file}")

@@ -1,0 +1,1 @@
+"""Tills: their exported files, and what they become."""
