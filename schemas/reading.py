@@ -51,7 +51,7 @@ class MetadataFact(msgspec.Struct, gc=False):
 
 
 class VisitFact(msgspec.Struct, gc=False):
-    """A visit event as it is derived from. The last three fields are ours: the NUL in their names keeps senders from setting them."""
+    """A visit event as it is derived from. The last three fields are ours, under names that no sender uses."""
 
     event_id: EventId
     store_id: StoreId
@@ -64,10 +64,10 @@ class VisitFact(msgspec.Struct, gc=False):
     dwell_ms: DwellMs = 0
     is_staff: bool = False
     metadata: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
-    at: int = msgspec.field(default=0, name="\0at")
+    at: int = msgspec.field(default=0, name="\ue000at")
     """Milliseconds since 1970."""
-    key: Key = msgspec.field(default=(0, 0, 0, ""), name="\0key")
-    queue_depth: int | None = msgspec.field(default=None, name="\0queue_depth")
+    key: Key = msgspec.field(default=(0, 0, 0, ""), name="\ue000key")
+    queue_depth: int | None = msgspec.field(default=None, name="\ue000queue_depth")
 
 
 class LineFact(msgspec.Struct, gc=False):
@@ -89,7 +89,7 @@ class TransactionFact(msgspec.Struct):
     currency: Currency | None = None
     payment_kind: Name | None = None
     lines: list[LineFact] = []
-    at: int = msgspec.field(default=0, name="\0at")
+    at: int = msgspec.field(default=0, name="\ue000at")
 
 
 @dataclass(frozen=True, slots=True)

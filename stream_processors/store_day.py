@@ -63,7 +63,7 @@ class Written:
 
 def clickhouse_time(at: int) -> str:
     """Milliseconds since 1970 as ClickHouse reads a DateTime64(3) in JSON."""
-    return f"{at // 1000}.{at % 1000:03d}"
+    return f"{at // 1000:010d}.{at % 1000:03d}"
 
 
 class StoreDay:
@@ -233,7 +233,7 @@ class StoreDay:
                     )
             for ordinal in range(len(visit.zone_visits), visit.zone_rows):
                 rows.zone_visits.append(
-                    (store_id, day, visitor_id, ordinal, "", "", False, False, "0.000", "0.000", False, 0, version, 1)
+                    (store_id, day, visitor_id, ordinal, "", "", False, False, clickhouse_time(0), clickhouse_time(0), False, 0, version, 1)
                 )
             visit.zone_rows = len(visit.zone_visits)
             rows.visits.append(self._visit_row(visitor_id, visit, version))

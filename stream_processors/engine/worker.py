@@ -98,11 +98,13 @@ def create_app(settings: Settings, topics: Sequence[str], derive: Derive, on_reb
         derive: derives a cycle's batches; see ``Cycles``.
         on_rebalance: called when partitions are taken from or given to this worker.
     """
+    data_dir = settings.data_dir / "faust"
+    data_dir.mkdir(parents=True, exist_ok=True)
     app = faust.App(
         settings.consumer_group,
         broker=f"kafka://{settings.kafka_bootstrap.replace(',', ';')}",
         ConsumerScheduler=BatchingScheduler,
-        datadir=str(settings.data_dir / "faust" / str(os.getpid())),
+        datadir=str(data_dir),
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
