@@ -2,7 +2,7 @@
 
 import typer
 
-from aisleflow.commands import migrate, topics, up
+from aisleflow.commands import doctor, migrate, publish, simulate, topics, up, worker
 
 app = typer.Typer(
     name="aisleflow",
@@ -12,5 +12,9 @@ app = typer.Typer(
 )
 
 app.command()(up.up)
+app.command()(doctor.doctor)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
+app.command()(worker.worker)
+app.add_typer(publish.app, name="publish")
+app.command()(simulate.simulate)

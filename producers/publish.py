@@ -192,7 +192,8 @@ def publish_file(
     began = time.monotonic()
     outcome = Outcome()
     refused_to = refused_file or path.with_name(f"{path.name}.refused.jsonl")
-    producer = kafka_producer(settings)
+    # Its own log repeats, many times a second, what PublishError says once.
+    producer = kafka_producer(settings, log_level=0)
     name = settings.topic_prefix + topic.name
     failure: list[KafkaError] = []
 
