@@ -110,21 +110,22 @@ class Shop:
         )
 
 
-def make_shops(count: int, seed: int, *, open_at: datetime | None = None) -> list[Shop]:
+def make_shops(count: int, seed: int, *, open_at: datetime | None = None, first_number: int = 1001) -> list[Shop]:
     """``count`` shops, the same for the same seed.
 
     Every fifth one has cameras of the other make and every tenth one publishes no layout, so with ten shops all kinds
-    are there. With ``open_at`` only cities are used where that instant lies well within opening hours.
+    are there. Ids count from ``first_number``. With ``open_at`` only cities are used where that instant lies well within
+    opening hours.
     """
     cities = [city for city in CITIES if open_at is None or _is_daytime(city[1], open_at)]
-    return [_make_shop(index, seed, cities[index % len(cities)]) for index in range(count)]
+    return [_make_shop(index, seed, cities[index % len(cities)], first_number) for index in range(count)]
 
 
 def _is_daytime(time_zone: str, instant: datetime) -> bool:
     return time(10, 30) <= instant.astimezone(ZoneInfo(time_zone)).time() <= time(19)
 
 
-def _make_shop(index: int, seed: int, city: tuple[str, str, str]) -> Shop:
+def _make_shop(index: int, seed: int, city: tuple[str, str, str], first_number: int) -> Shop:
     rng = Random(f"shop {seed} {index}")  # noqa: S311 - a simulation, not a secret
     has_layout = index % 10 != 9
     name, time_zone, currency = city
@@ -132,7 +133,7 @@ def _make_shop(index: int, seed: int, city: tuple[str, str, str]) -> Shop:
     # Enough tills that the busiest hour of an ordinary day fills them to some four fifths.
     load = per_hour * max(HOUR_CURVE) * BUYERS * MEAN_SERVICE_S / 3600
     return Shop(
-        store_id=f"ST{1001 + index}",
+        store_id=f"ST{first_number + index}",
         name=f"{name} {index + 1}",
         time_zone=time_zone,
         currency=currency,
