@@ -2,7 +2,7 @@
 
 import typer
 
-from aisleflow.commands import doctor, migrate, publish, simulate, topics, up, worker
+from aisleflow.commands import demo, doctor, migrate, publish, simulate, topics, up, worker
 
 app = typer.Typer(
     name="aisleflow",
@@ -18,3 +18,4 @@ app.command()(topics.topics)
 app.command()(worker.worker)
 app.add_typer(publish.app, name="publish")
 app.command()(simulate.simulate)
+app.command()(demo.demo)
