@@ -38,9 +38,7 @@ def process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program until the block ends; it must become ready within a minute."""
     with log.open("wb") as output:
-        child = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
-        )
+        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})})
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not ready():
@@ -96,6 +94,26 @@ def running_clickhouse(data_dir: Path, port: int, password: str) -> Iterator[str
         yield f"http://aisleflow:{password}@127.0.0.1:{port}"
 
 
+def wait_for_leaders(settings: Settings) -> None:
+    """A topic just created answers NOT_LEADER for a moment."""
+    import asyncio
+
+    from confluent_kafka import KafkaException
+
+    from api.progress import Progress
+    from schemas.topics import TOPICS
+
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            asyncio.run(Progress(settings).ends(settings.topic_prefix + name for name in TOPICS))
+            return
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap address of an Apache Kafka that lives for the test session."""
@@ -134,6 +152,7 @@ def make_world(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settin
             migrate.apply(settings)
         if kafka is not None:
             topics.ensure(settings)
+            wait_for_leaders(settings)
         return settings
 
     return make

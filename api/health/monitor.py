@@ -10,6 +10,7 @@ from typing import Literal
 from confluent_kafka import KafkaException
 from pydantic import BaseModel, Field
 
+from aisleflow import log
 from aisleflow.settings import Settings
 from api.database import Database
 from api.problems import UnavailableError
@@ -23,6 +24,9 @@ STALE_AFTER_S = 10 * 60
 # At the slowest pace we promise (2,000 events/s) this takes ten seconds to catch up.
 LAG_WORTH_SAYING = 20_000
 REMEMBERED_S = 1.0
+
+
+logger = log.get(__name__)
 
 
 class Part(BaseModel):
@@ -132,17 +136,21 @@ class Monitor:
         prefix = self._settings.topic_prefix
         try:
             ends = await self._progress.ends([prefix + topics.VISIT_EVENTS.name, prefix + topics.TRANSACTIONS.name])
-            if not ends:
-                missing = "answers, but its topics are missing; `aisleflow up` makes them"
-                return Part(status="down", detail=missing), Part(status="down", detail="unknown without topics"), None
+        except KafkaException as error:
+            logger.warning("kafka_away", error=str(error))
+            return _down("does not answer"), _down("unknown while Kafka is away"), None
+        if not ends:
+            return _down("its topics are missing; `aisleflow topics` makes them"), _down("unknown without topics"), None
+        kafka = Part(status="up", detail="answers")
+        try:
             committed, members = await asyncio.gather(self._progress.committed(ends), self._progress.members())
-        except KafkaException:
-            return (
-                Part(status="down", detail="does not answer"),
-                Part(status="down", detail="unknown while Kafka is away"),
-                None,
-            )
+        except KafkaException as error:  # a broker that has just started knows no groups for a moment
+            logger.warning("group_unknown", error=str(error))
+            return kafka, _down("Kafka does not tell about their group"), None
         lag = behind(ends, committed)
-        said = f"{members} in the group, {lag} records behind"
-        status: Literal["up", "down", "behind"] = "down" if members == 0 else "behind" if lag > LAG_WORTH_SAYING else "up"
-        return Part(status="up", detail="answers"), Part(status=status, detail=said), lag
+        status: Literal["up", "down", "behind"] = "down" if not members else "behind" if lag > LAG_WORTH_SAYING else "up"
+        return kafka, Part(status=status, detail=f"{members} in the group, {lag} records behind"), lag
+
+
+def _down(detail: str) -> Part:
+    return Part(status="down", detail=detail)

@@ -81,9 +81,7 @@ NEWEST = at("2026-03-03T20:00:00Z")
         (KOLKATA, "2026-03-03T18:30:00Z", "2026-03-04T18:30:00Z", date(2026, 3, 4)),
     ],
 )
-def test_by_default_the_business_day_of_the_newest_fact(
-    calendar: StoreCalendar, start: str, end: str, day: date
-) -> None:
+def test_by_default_the_business_day_of_the_newest_fact(calendar: StoreCalendar, start: str, end: str, day: date) -> None:
     window = choose(calendar, NEWEST, None, None, None)
     assert (window.start, window.end, window.business_day, window.last_day) == (at(start), at(end), day, day)
 

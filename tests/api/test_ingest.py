@@ -6,13 +6,13 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from fastapi.testclient import TestClient
 
 from aisleflow.settings import Settings
@@ -51,25 +51,27 @@ def receipt(**changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def on_the_log(world: Settings) -> Iterator[Callable[[str], list[tuple[bytes | None, bytes]]]]:
+def read_log(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes | None]]:
     """Everything a topic holds: (key, value)."""
-    consumer = Consumer({"bootstrap.servers": world.kafka_bootstrap, "group.id": f"{world.consumer_group}-reader"})
-
-    def read(topic: str) -> list[tuple[bytes | None, bytes]]:
-        name = world.topic_prefix + topic
-        places = [TopicPartition(name, p, 0) for p in consumer.list_topics(name, timeout=5).topics[name].partitions]
-        total = sum(consumer.get_watermark_offsets(place, timeout=5)[1] for place in places)
-        consumer.assign(places)
-        found: list[tuple[bytes | None, bytes]] = []
-        while len(found) < total:
+    group = f"{settings.consumer_group}-{uuid.uuid4()}"
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": group, "enable.partition.eof": True})
+    try:
+        name = settings.topic_prefix + topic
+        partitions = consumer.list_topics(name, timeout=5).topics[name].partitions
+        consumer.assign([TopicPartition(name, partition, 0) for partition in partitions])
+        found: list[tuple[bytes | None, bytes | None]] = []
+        ended: set[int | None] = set()
+        while len(ended) < len(partitions):
             message = consumer.poll(10)
-            assert message is not None and message.error() is None
-            found.append((message.key(), message.value()))
+            assert message is not None
+            error = message.error()
+            if error is None:
+                found.append((message.key(), message.value()))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add(message.partition())
         return found
-
-    yield read
-    consumer.close()
+    finally:
+        consumer.close()
 
 
 def counts(answer: Any) -> tuple[int, int, int]:
@@ -89,13 +91,11 @@ def test_the_seeds_empty_batch(api: TestClient) -> None:
     }
 
 
-def test_what_is_acknowledged_is_on_the_log_as_it_came(
-    api: TestClient, on_the_log: Callable[[str], list[tuple[bytes | None, bytes]]]
-) -> None:
+def test_what_is_acknowledged_is_on_the_log_as_it_came(api: TestClient, world: Settings) -> None:
     sent = event(metadata={"queue_depth": 2, "kept": {"as": "it came"}})
     answer = api.post("/events/ingest", json={"events": [sent]})
     assert answer.status_code == 200 and counts(answer) == (1, 0, 0)
-    assert (b"STORE_BLR_002", sent) in [(key, json.loads(value)) for key, value in on_the_log("visit-events")]
+    assert (b"STORE_BLR_002", sent) in [(key, json.loads(value or b"")) for key, value in read_log(world, "visit-events")]
 
 
 def test_each_event_is_judged_alone(api: TestClient) -> None:
@@ -151,18 +151,18 @@ def test_the_second_dialect_is_taken(api: TestClient) -> None:
     assert counts(api.post("/events/ingest", json={"events": [record, record]})) == (1, 1, 0)
 
 
-def test_transactions(api: TestClient, on_the_log: Callable[[str], list[tuple[bytes | None, bytes]]]) -> None:
+def test_transactions(api: TestClient, world: Settings) -> None:
     one, other = receipt(), receipt(store_id="OTHER", basket_value=12.5)
     same_number = receipt(store_id="OTHER", transaction_id=one["transaction_id"])
     answer = api.post("/transactions/ingest", json={"transactions": [one, other, same_number, one, {"store_id": "x"}]})
     assert answer.status_code == 200 and counts(answer) == (3, 1, 1)
-    assert one in [json.loads(value) for _, value in on_the_log("transactions")]
+    assert one in [json.loads(value or b"") for _, value in read_log(world, "transactions")]
 
 
-def test_layout(api: TestClient, on_the_log: Callable[[str], list[tuple[bytes | None, bytes]]]) -> None:
+def test_layout(api: TestClient, world: Settings) -> None:
     layout = {"store_id": "S9", "timestamp": "2026-03-01T00:00:00Z", "time_zone": "Asia/Kolkata", "currency": "INR"}
     assert api.put("/stores/S9/layout", json=layout).json()["store_id"] == "S9"
-    assert (b"S9", layout) in [(key, json.loads(value)) for key, value in on_the_log("store-layouts")]
+    assert (b"S9", layout) in [(key, json.loads(value or b"")) for key, value in read_log(world, "store-layouts")]
     for wrong in ({**layout, "store_id": "S8"}, {**layout, "time_zone": "Mars/Olympus"}, [], {}):
         answer = api.put("/stores/S9/layout", json=wrong)
         assert answer.status_code == 422 and answer.json()["errors"], wrong
@@ -233,9 +233,7 @@ def test_waiting_until_processed(api: TestClient, world: Settings) -> None:
     assert empty.status_code == 200 and empty.json()["processed"] is True
 
 
-def test_kafka_away_is_a_503_that_says_what_is_on_the_log(
-    clickhouse: str, make_world: Callable[..., Settings]
-) -> None:
+def test_kafka_away_is_a_503_that_says_what_is_on_the_log(clickhouse: str, make_world: Callable[..., Settings]) -> None:
     sent = event()
     app = create_app(make_world(None, clickhouse), wall=False)
     with TestClient(app, base_url="http://127.0.0.1") as alone:
@@ -246,15 +244,9 @@ def test_kafka_away_is_a_503_that_says_what_is_on_the_log(
         assert again.status_code == 200, "nothing to publish, nothing to fail"
 
 
-def test_clickhouse_away_publishes_nothing(
-    kafka: str, make_world: Callable[..., Settings]
-) -> None:
+def test_clickhouse_away_publishes_nothing(kafka: str, make_world: Callable[..., Settings]) -> None:
     settings = make_world(kafka, None)
     with TestClient(create_app(settings, wall=False), base_url="http://127.0.0.1") as alone:
         answer = alone.post("/events/ingest", json={"events": [event()]})
     assert answer.status_code == 503 and answer.json()["part"] == "clickhouse"
-    reader = Consumer({"bootstrap.servers": kafka, "group.id": f"{settings.consumer_group}-r"})
-    name = f"{settings.topic_prefix}visit-events"
-    places = [TopicPartition(name, p) for p in reader.list_topics(name, timeout=5).topics[name].partitions]
-    assert sum(reader.get_watermark_offsets(place, timeout=5)[1] for place in places) == 0
-    reader.close()
+    assert read_log(settings, "visit-events") == []

@@ -1,0 +1,106 @@
+"""Derived rows of one made-up shop and day, as a worker would write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from aisleflow.settings import Settings
+from tests.api.conftest import insert
+
+DAY = date(2026, 3, 3)
+NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
+
+
+def visit(store: str, visitor: str, minute: int = 0, **changes: Any) -> dict[str, Any]:
+    """A counted visit that saw one zone and bought nothing."""
+    moment = NOON + timedelta(minutes=minute)
+    return {
+        "store_id": store,
+        "business_day": moment.date(),
+        "visitor_id": visitor,
+        "is_staff": False,
+        "is_visitor": True,
+        "started_at": moment,
+        "ended_at": moment + timedelta(minutes=5),
+        "zone_visits": 1,
+        "has_billing_presence": False,
+        "joined_queue": False,
+        "abandoned_queue": False,
+        "purchased": False,
+        "attributed_transaction_id": "",
+        "version": 1,
+        "is_deleted": 0,
+        **changes,
+    }
+
+
+def zone_visit(store: str, visitor: str, zone: str, dwell_ms: int, **changes: Any) -> dict[str, Any]:
+    """A zone visit of a customer."""
+    return {
+        "store_id": store,
+        "business_day": DAY,
+        "visitor_id": visitor,
+        "ordinal": 0,
+        "zone_id": zone,
+        "is_staff": False,
+        "started_at": NOON,
+        "ended_at": NOON + timedelta(milliseconds=dwell_ms),
+        "dwell_ms": dwell_ms,
+        "version": 1,
+        "is_deleted": 0,
+        **changes,
+    }
+
+
+def depth(store: str, minute: int, people: int, **changes: Any) -> dict[str, Any]:
+    """The queue from a minute after noon on."""
+    moment = NOON + timedelta(minutes=minute)
+    row = {"store_id": store, "business_day": moment.date(), "timestamp": moment, "depth": people, "version": 1}
+    return {**row, "is_deleted": 0, **changes}
+
+
+def anomaly(store: str, minute: int, **changes: Any) -> dict[str, Any]:
+    """A queue spike that is still open."""
+    moment = NOON + timedelta(minutes=minute)
+    return {
+        "store_id": store,
+        "type": "QUEUE_SPIKE",
+        "subject": "",
+        "detected_at": moment,
+        "business_day": moment.date(),
+        "severity": "WARN",
+        "message": "8 people are waiting; usual for this hour: 2.5",
+        "suggested_action": "Open another till.",
+        "value": 8.0,
+        "baseline": 2.5,
+        "closed_at": None,
+        "version": 1,
+        **changes,
+    }
+
+
+def feed(store: str, at: datetime) -> dict[str, Any]:
+    """When a store was last heard."""
+    return {"store_id": store, "last_event_timestamp": at, "last_received_at": at}
+
+
+def transaction(store: str, number: str, value: str, minute: int = 0, currency: str = "INR") -> dict[str, Any]:
+    """A till receipt."""
+    from decimal import Decimal
+
+    moment = NOON + timedelta(minutes=minute)
+    row = {"store_id": store, "transaction_id": number, "timestamp": moment, "basket_value": Decimal(value)}
+    return {**row, "currency": currency, "payment_kind": "upi", "received_at": moment}
+
+
+def layout(store: str, body: str, time_zone: str = "UTC", currency: str = "") -> dict[str, Any]:
+    """A store's layout; ``body`` is the whole of it as JSON."""
+    row = {"store_id": store, "timestamp": NOON, "name": "", "time_zone": time_zone, "currency": currency}
+    return {**row, "layout": body, "received_at": NOON}
+
+
+def fill(settings: Settings, **tables: list[dict[str, Any]]) -> None:
+    """Write rows into the tables named."""
+    for table, rows in tables.items():
+        insert(settings, table, rows)
