@@ -96,7 +96,7 @@ def parse(body: bytes) -> Statement:
         elif depth == 0 and previous == "FORMAT" and word:
             output = token.text
         previous = word
-    if not kind and not text.strip():
+    if not kind:
         raise StatementError(62, "SYNTAX_ERROR", "Syntax error: Empty query")
     return Statement(_utf8(body[:end]), kind, output or None)
 

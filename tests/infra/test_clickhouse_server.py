@@ -1,0 +1,294 @@
+"""The embedded server, through the clients people use: clickhouse-connect and plain HTTP."""
+
+import concurrent.futures
+import gzip
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import httpx
+import lz4.frame
+import pytest
+import zstandard
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, StreamFailureError
+
+from infra.clickhouse.compression import MAX_BODY_BYTES
+from infra.clickhouse.statement import HARMLESS_TABLE_FUNCTIONS
+from tests.conftest import answers, free_port
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def client(clickhouse: str) -> Iterator[Client]:
+    with clickhouse_connect.get_client(dsn=clickhouse, autogenerate_session_id=False) as first:
+        first.command("CREATE DATABASE server_test")
+        first.database = "server_test"
+        first.command(
+            "CREATE TABLE t (a UInt64, b String) ENGINE = ReplacingMergeTree ORDER BY a "
+            "SETTINGS non_replicated_deduplication_window = 100"
+        )
+        yield first
+
+
+@pytest.fixture(scope="module")
+def analyst(clickhouse: str, client: Client) -> Iterator[Client]:
+    url = urlsplit(clickhouse)
+    assert url.password is not None
+    password = url.password[::-1]
+    with clickhouse_connect.get_client(
+        host="127.0.0.1", port=url.port or 0, username="analyst", password=password, database="server_test"
+    ) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def http(clickhouse: str) -> Iterator[httpx.Client]:
+    url = urlsplit(clickhouse)
+    auth = (url.username or "", url.password or "")
+    with httpx.Client(base_url=f"http://127.0.0.1:{url.port}", auth=auth, timeout=30) as found:
+        yield found
+
+
+@pytest.fixture
+def table(client: Client) -> str:
+    client.command("TRUNCATE TABLE t")
+    return "t"
+
+
+def test_a_token_makes_a_repeated_insert_one(client: Client, table: str) -> None:
+    rows = [[n, f"é{n}"] for n in range(1000)]
+    for _ in range(2):
+        client.insert(table, rows, column_names=["a", "b"], settings={"insert_deduplication_token": "once"})
+    assert client.command(f"SELECT count() FROM {table}") == 1000
+    block = b'{"a": 1, "b": "x"}\n'
+    for _ in range(2):
+        summary = client.raw_insert(table, insert_block=block, fmt="JSONEachRow", settings={"insert_deduplication_token": "raw"})
+        assert summary.written_rows == 1
+    assert client.query(f"SELECT b FROM {table} WHERE a = 1 ORDER BY b").result_rows == [("x",), ("é1",)]
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd", "gzip", None])
+def test_compression_both_ways(clickhouse: str, client: Client, table: str, compression: str | None) -> None:
+    raw = b"".join(b'{"a": %d, "b": "%d"}\n' % (n, n) for n in range(20_000))
+    pack = {"lz4": lz4.frame.compress, "zstd": zstandard.compress, "gzip": gzip.compress, None: bytes}[compression]
+    # Two frames, one after the other, are one body.
+    half = raw.index(b"\n", len(raw) // 2) + 1
+    block = pack(raw[:half]) + pack(raw[half:])
+    client.raw_insert(table, insert_block=block, fmt="JSONEachRow", compression=compression)
+    with clickhouse_connect.get_client(dsn=f"{clickhouse}/server_test", compress=compression or False) as reader:
+        rows = reader.query(f"SELECT a, b FROM {table} ORDER BY a").result_rows
+    assert rows == [(n, str(n)) for n in range(20_000)]
+
+
+def test_parameters_are_values_and_never_sql(client: Client, table: str) -> None:
+    nasty = "a'; DROP TABLE t; -- \\ \n \t {x:String} é"
+    found = client.query("SELECT {x:String}, {n:Array(UInt64)}", parameters={"x": nasty, "n": list(range(30_000))}).result_rows[0]
+    assert found == (nasty, list(range(30_000)))
+    with pytest.raises(DatabaseError, match="Code: 457"):
+        client.query("SELECT {n:UInt64}", parameters={"n": "5 UNION ALL SELECT 1"})
+
+
+def test_every_format_whole_or_empty(client: Client, http: httpx.Client) -> None:
+    for rows in (0, 3, 200_000):
+        sql = f"SELECT number FROM numbers({rows}) FORMAT "
+        assert http.post("/", content=sql + "CSVWithNames").text.count("number") == 1
+        assert http.post("/", content=sql + "JSON").json()["rows"] == rows
+        assert len(http.post("/", content=sql + "TSV").text.splitlines()) == rows
+        assert client.query_arrow(f"SELECT number FROM numbers({rows})").num_rows == rows
+    assert client.query("SELECT number FROM numbers(3000000) WHERE number % 1000000 = 1").result_rows == [
+        (1,),
+        (1_000_001,),
+        (2_000_001,),
+    ]
+
+
+def test_http_as_curl_speaks_it(http: httpx.Client) -> None:
+    assert http.get("/ping").text == "Ok.\n"
+    assert http.get("/").text == "Ok.\n"
+    answer = http.get("/", params={"query": "SELECT {x:String} AS x", "param_x": "é", "default_format": "JSON"})
+    assert answer.json()["data"] == [{"x": "é"}]
+    assert answer.headers["X-ClickHouse-Format"] == "JSON"
+    assert answer.headers["X-ClickHouse-Timezone"]
+    form = http.post("/", content="SELECT 1", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert form.text == "1\n"
+    insert = http.post("/", params={"query": "INSERT INTO server_test.t FORMAT CSV"}, content=b'7,"seven"\n8,"eight"\n')
+    assert '"written_rows": "2"' in insert.headers["X-ClickHouse-Summary"]
+    # GET is for reading.
+    refused = http.get("/", params={"query": "CREATE TABLE server_test.u (a UInt8) ENGINE = Memory"})
+    assert refused.headers["X-ClickHouse-Exception-Code"] == "164"
+
+
+@pytest.mark.parametrize(
+    ("sql", "status", "code"),
+    [
+        ("SELEC 1", 400, "62"),
+        ("SELECT 1; SELECT 2", 400, "62"),
+        ("SELECT nothing", 404, "47"),
+        ("SELECT * FROM nowhere", 404, "60"),
+        ("SELECT throwIf(1)", 500, "395"),
+        ("INSERT INTO server_test.t FORMAT JSONEachRow {\"a\": \"x\"}", 400, "27"),
+    ],
+)  # fmt: skip
+def test_errors_as_clickhouse_tells_them(http: httpx.Client, sql: str, status: int, code: str) -> None:
+    answer = http.post("/", content=sql)
+    assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (status, code)
+    assert answer.text.startswith(f"Code: {code}. DB::Exception: ")
+
+
+def test_an_error_after_the_first_rows_is_an_error(client: Client) -> None:
+    with pytest.raises(StreamFailureError, match="395"):
+        _ = client.query("SELECT throwIf(number = 4000000) FROM numbers(5000000)").result_rows
+
+
+def test_settings_hold_for_one_request(http: httpx.Client) -> None:
+    read = "SELECT getSetting('max_threads')"
+    before = http.post("/", content=read).text
+    assert http.post("/", params={"max_threads": "7"}, content=read).text == "7\n"
+    assert http.post("/", content=read).text == before
+    for name in ("no_such_setting", "x=1, readonly", "a'b"):
+        assert http.post("/", params={name: "1"}, content=read).status_code == 404
+
+
+@pytest.mark.parametrize("credentials", [("", ""), ("aisleflow", "wrong"), ("default", ""), ("analyst", ""), ("é", "é")])
+def test_wrong_credentials(http: httpx.Client, credentials: tuple[str, str]) -> None:
+    user, password = (part.encode() for part in credentials)
+    by_header = {"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
+    for answer in (
+        httpx.get(http.base_url, params={"query": "SELECT 1"}, auth=(user, password)),
+        httpx.get(http.base_url, params={"query": "SELECT 1"}, headers=by_header),
+        httpx.get(http.base_url, params={"query": "SELECT 1", "user": user, "password": password}),
+    ):
+        assert answer.status_code == 401
+        assert answer.headers["X-ClickHouse-Exception-Code"] == "516"
+
+
+def test_an_analyst_reads_and_nothing_else(analyst: Client, client: Client, table: str, tmp_path: Path) -> None:
+    client.insert(table, [[1, "x"]], column_names=["a", "b"])
+    assert analyst.query(f"SELECT a, b FROM {table}").result_rows == [(1, "x")]
+    secret, outfile = tmp_path / "secret", tmp_path / "out"
+    secret.write_text("secret")
+    for sql in (
+        f"INSERT INTO {table} VALUES (2, 'y')",
+        f"DROP TABLE {table}",
+        f"TRUNCATE TABLE {table}",
+        "SET readonly = 0",
+        "SELECT 1 SETTINGS readonly = 0",
+        "SELECT 1 SETTINGS max_execution_time = 1000",
+        f"SELECT file('{secret}')",
+        f"SELECT arrayMap(file, ['{secret}'])",
+        f"SELECT * FROM file('{secret}', 'LineAsString')",
+        f"DESCRIBE file('{secret}')",
+        f"SELECT 1 INTO OUTFILE '{outfile}'",
+        "KILL QUERY WHERE 1",
+    ):
+        with pytest.raises(ClickHouseError, match=r"Code: (497|164)\."):
+            analyst.command(sql)
+    assert not outfile.exists()
+    assert client.query(f"SELECT a, b FROM {table}").result_rows == [(1, "x")]
+
+
+def test_an_analyst_cannot_raise_the_limits(analyst: Client, clickhouse: str) -> None:
+    url = urlsplit(clickhouse)
+    assert url.password is not None
+    with httpx.Client(base_url=f"http://127.0.0.1:{url.port}", auth=("analyst", url.password[::-1])) as http:
+        read = "SELECT getSetting('max_execution_time')"
+        for asked, held in (("9999", "30"), ("0", "30"), ("-1", "30"), ("nan", "30"), ("5", "5")):
+            assert http.post("/", params={"max_execution_time": asked}, content=read).text.strip() == held
+        refused = http.post("/", params={"readonly": "0"}, content=read)
+        assert refused.headers["X-ClickHouse-Exception-Code"] == "164"
+    with pytest.raises(ClickHouseError, match="396"):
+        _ = analyst.query("SELECT number FROM numbers(1100000)").result_rows
+
+
+def test_every_table_function_is_known_or_refused(client: Client) -> None:
+    """The list of harmless ones is a choice of names that exist: a misspelt one would be dead."""
+    names = {row[0] for row in client.query("SELECT lower(name) FROM system.table_functions").result_rows}
+    assert names >= HARMLESS_TABLE_FUNCTIONS
+
+
+def test_a_body_over_the_limit(http: httpx.Client) -> None:
+    bomb = gzip.compress(b"\n" * (MAX_BODY_BYTES + 1), 9)
+    answer = http.post("/?query=INSERT+INTO+server_test.t+FORMAT+CSV", content=bomb, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 413
+    broken = http.post("/?query=SELECT+1", content=b"nonsense", headers={"Content-Encoding": "zstd"})
+    assert broken.headers["X-ClickHouse-Exception-Code"] == "354"
+
+
+def test_reads_and_inserts_beside_a_long_query(clickhouse: str, client: Client, table: str) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        long = pool.submit(client.query, "SELECT sum(sipHash64(number)) FROM numbers(200000000)")
+        time.sleep(0.2)
+        done = 0
+        while not long.done():
+            client.insert(table, [[done, "x"]], column_names=["a", "b"])
+            assert client.command(f"SELECT count() FROM {table} FINAL") == done + 1
+            done += 1
+        assert done >= 5, f"only {done} rounds in {time.monotonic() - began:.1f} s"
+
+
+def _serve(data_dir: Path, port: int) -> "subprocess.Popen[bytes]":
+    passwords = {"AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": "w", "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": "a"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "infra.clickhouse.server", "--data-dir", str(data_dir), "--port", str(port)],
+        env={**os.environ, **passwords},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not answers(port):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return child
+
+
+def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
+    """An insert that was cut off may or may not be there: it is tried again, so rows are counted by value."""
+    port, confirmed = free_port(), 0
+    child = _serve(tmp_path, port)
+    try:
+        for round_ in range(3):
+            client = clickhouse_connect.get_client(host="127.0.0.1", port=port, username="aisleflow", password="w")
+            client.command("CREATE TABLE IF NOT EXISTS t (a UInt64) ENGINE = MergeTree ORDER BY a")
+            killer = threading.Timer(random.uniform(0.2, 1.0), child.kill)
+            killer.start()
+            with pytest.raises((ClickHouseError, OSError)):
+                while True:
+                    client.insert("t", [[n] for n in range(confirmed, confirmed + 200)], column_names=["a"])
+                    confirmed += 200
+            killer.join()
+            child.wait()
+            child = _serve(tmp_path, port)
+            again = clickhouse_connect.get_client(host="127.0.0.1", port=port, username="aisleflow", password="w")
+            found = again.query("SELECT uniqExact(a) FROM t WHERE a < {n:UInt64}", parameters={"n": confirmed})
+            assert found.result_rows == [(confirmed,)], f"round {round_}"
+    finally:
+        child.terminate()
+        began = time.monotonic()
+        child.wait(10)
+    assert time.monotonic() - began < 5
+
+
+def test_one_server_a_data_directory_and_no_default_password(tmp_path: Path) -> None:
+    child = _serve(tmp_path, free_port())
+    command = [sys.executable, "-m", "infra.clickhouse.server", "--data-dir", str(tmp_path), "--port", str(free_port())]
+    passwords = {"AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": "w", "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": "a"}
+    try:
+        second = subprocess.run(command, env={**os.environ, **passwords}, capture_output=True, text=True, timeout=60)
+        assert second.returncode != 0
+        assert "another server already uses" in second.stderr
+    finally:
+        child.terminate()
+        child.wait(10)
+    without = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60)
+    assert without.returncode != 0
+    assert "no default password" in without.stderr
