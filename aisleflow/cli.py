@@ -2,13 +2,13 @@
 
 import typer
 
-from aisleflow.commands import demo, doctor, migrate, publish, simulate, topics, up, worker
+from aisleflow.commands import api, demo, doctor, migrate, publish, simulate, topics, up, worker
 
 app = typer.Typer(
     name="aisleflow",
     help="Shop events on Kafka to answers in ClickHouse: visits, conversion, queues, alerts, a wall and an API.",
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,  # locals hold passwords
+    pretty_exceptions_enable=False,  # plain tracebacks in the logs, and no locals, which hold passwords
 )
 
 app.command()(up.up)
@@ -16,6 +16,7 @@ app.command()(doctor.doctor)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(worker.worker)
+app.command()(api.api)
 app.add_typer(publish.app, name="publish")
 app.command()(simulate.simulate)
 app.command()(demo.demo)

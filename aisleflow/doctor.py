@@ -34,7 +34,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Check everything ``aisleflow up`` needs under these settings."""
     yield _python()
     yield from _packages()
-    if settings.kafka is None:
+    if not settings.kafka:
         yield from _kafka()
     yield from _ports(settings)
     yield _writable(settings.data_dir.expanduser())
@@ -88,10 +88,10 @@ def _kafka() -> Iterator[Finding]:
 def _ports(settings: Settings) -> Iterator[Finding]:
     wanted = [("API", settings.api_port, "AISLEFLOW_API_PORT")]
     wanted += [("Worker metrics", settings.metrics_port + n, "AISLEFLOW_METRICS_PORT") for n in range(settings.workers)]
-    if settings.kafka is None:
+    if not settings.kafka:
         wanted.append(("Kafka", settings.kafka_port, "AISLEFLOW_KAFKA_PORT"))
         wanted.append(("Kafka controller", settings.kafka_controller_port, "AISLEFLOW_KAFKA_CONTROLLER_PORT"))
-    if settings.clickhouse_url is None:
+    if not settings.clickhouse_url:
         wanted.append(("ClickHouse", settings.clickhouse_port, "AISLEFLOW_CLICKHOUSE_PORT"))
     numbers = [port for _, port, _ in wanted]
     for what, port, setting in wanted:

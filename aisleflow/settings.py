@@ -68,6 +68,6 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """The settings of this process, read once; without an address of ClickHouse, the one that `up` started."""
     found = Settings()
-    if found.clickhouse_url is None and (known := secrets.load(found.data_dir)) is not None:
+    if not found.clickhouse_url and (known := secrets.load(found.data_dir)) is not None:
         found.clickhouse_url = SecretStr(known.clickhouse_url(found.clickhouse_port))
     return found

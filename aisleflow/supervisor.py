@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aisleflow import ports, secrets
@@ -120,8 +121,8 @@ class Supervisor:
         self.data_dir = settings.data_dir.expanduser().resolve()
         self.console = console or Console(stderr=True)
         self._extra = extra
-        self._own_kafka = settings.kafka is not None
-        self._own_clickhouse = settings.clickhouse_url is not None
+        self._own_kafka = bool(settings.kafka)
+        self._own_clickhouse = bool(settings.clickhouse_url)
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._secrets = secrets.load_or_create(self.data_dir)
         #: The settings that every part gets, complete with the addresses of Kafka and ClickHouse.
@@ -252,7 +253,7 @@ class Supervisor:
                     work.cancel()
                     await self._stop_all()
         except (SupervisorError, secrets.SecretsError) as error:
-            self.console.print(f"[bold red]aisleflow:[/] {error}", highlight=False, markup=True)
+            self.console.print(f"[bold red]aisleflow:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             return 1
         finally:
             stopped.cancel()

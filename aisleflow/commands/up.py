@@ -1,7 +1,7 @@
 """``aisleflow up``: every part on this machine, under one supervisor."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,8 +23,8 @@ def up(
     from aisleflow.settings import Settings
     from aisleflow.supervisor import Supervisor
 
-    given = {"data_dir": data_dir, "kafka": kafka, "clickhouse_url": clickhouse, "workers": workers}
-    chosen = Settings.model_validate({**Settings().model_dump(), **{k: v for k, v in given.items() if v is not None}})
+    given: dict[str, Any] = {"data_dir": data_dir, "kafka": kafka, "clickhouse_url": clickhouse, "workers": workers}
+    chosen = Settings(**{name: value for name, value in given.items() if value is not None})
     try:
         supervisor = Supervisor(chosen)
     except (SecretsError, OSError) as error:

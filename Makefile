@@ -1,0 +1,38 @@
+# `make demo` and `make test` need nothing but Python 3.11, Java 17 and Maven; `aisleflow doctor` tells what is missing.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+UV := $(BIN)/uv pip
+.DEFAULT_GOAL := help
+
+.PHONY: help install vision demo test lint bench
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+install: $(INSTALLED) ## Build .venv from the pinned requirements, hashes checked
+
+$(INSTALLED): requirements/main.txt requirements/dev.txt requirements/uv.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(UV) install -q --python $(BIN)/python --require-hashes -r requirements/main.txt -r requirements/dev.txt
+	$(UV) install -q --python $(BIN)/python --no-deps -e .
+	touch $@
+
+vision: install ## Add PyTorch, OpenVINO and the detectors (5 GB), for camera workers only
+	$(UV) install -q --python $(BIN)/python --require-hashes -r requirements/vision.txt
+
+demo: install ## Shops come alive: everything starts, with the simulator
+	$(BIN)/aisleflow demo
+
+test: install ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: install ## Style, types and the rooms' borders
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## Run every benchmark
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
