@@ -2,7 +2,7 @@
 
 import typer
 
-from aisleflow.commands import api, demo, doctor, migrate, publish, simulate, topics, up, worker
+from aisleflow.commands import api, demo, doctor, live, migrate, publish, simulate, topics, up, worker
 
 app = typer.Typer(
     name="aisleflow",
@@ -20,3 +20,4 @@ app.command()(api.api)
 app.add_typer(publish.app, name="publish")
 app.command()(simulate.simulate)
 app.command()(demo.demo)
+app.command()(live.live)

@@ -1,0 +1,46 @@
+"""``aisleflow live``: invented shops into a system that already runs, such as the one in containers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def live(
+    shops: Annotated[int, typer.Option(min=1, max=1000, help="How many shops.")] = 20,
+    pace: Annotated[float, typer.Option(min=0.1, max=1000, help="Multiplies the people who arrive from now on.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="What the shops and their people follow from.")] = 1,
+    faults: Annotated[
+        bool, typer.Option("--faults/--no-faults", help="Duplicates, late, shuffled and malformed records, dead cameras.")
+    ] = True,
+) -> None:
+    """Simulate shops from a week ago until now and go on live, into the Kafka of AISLEFLOW_KAFKA. Ctrl-C stops it."""
+    import asyncio
+    import signal
+
+    from confluent_kafka import KafkaException
+    from rich.console import Console
+
+    from aisleflow import demo
+    from aisleflow.settings import settings
+
+    chosen = settings()
+    chosen.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    plan = demo.resume_or_begin(demo.Plan(shops=shops, seed=seed, pace=pace, faults=faults, check_s=None), chosen.data_dir)
+    url = f"http://{chosen.host}:{chosen.api_port}"
+
+    async def play() -> None:
+        task = asyncio.ensure_future(demo.play(plan, chosen, url, Console(stderr=True)))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            typer.echo("stopped", err=True)
+
+    try:
+        asyncio.run(play())
+    except KafkaException as error:
+        typer.echo(f"live: {error.args[0]} (Kafka at {chosen.kafka_bootstrap})", err=True)
+        raise typer.Exit(1) from None
