@@ -11,6 +11,7 @@ from aisleflow import log
 from aisleflow.clients import clickhouse_client, kafka_producer
 from aisleflow.settings import Settings
 from schemas import topics
+from stream_processors.anomaly_watch import AnomalyWatch
 from stream_processors.derivation import Derivation
 from stream_processors.engine.dead_letters import DeadLetterBox
 from stream_processors.engine.sink import ClickHouseSink
@@ -27,8 +28,11 @@ def build(settings: Settings) -> faust.App:
     """Wire a worker: Faust, derivation, ClickHouse and the dead letters."""
     client = clickhouse_client(settings)
     sink = ClickHouseSink(client)
-    derivation = Derivation(settings, sink, History(client), DeadLetterBox(kafka_producer(settings)))
-    return create_app(settings, DERIVED_TOPICS, derivation.run, derivation.forget)
+    history = History(client)
+    producer = kafka_producer(settings)
+    derivation = Derivation(settings, sink, history, DeadLetterBox(producer))
+    watch = AnomalyWatch(settings, sink, history, producer, derivation.touched_stores)
+    return create_app(settings, DERIVED_TOPICS, derivation.run, derivation.forget, watch.run)
 
 
 def run(settings: Settings, index: int) -> None:

@@ -320,16 +320,16 @@ class Derivation:
         wanted: dict[str, set[date]] = defaultdict(set)
         for fact, _ in cycle.visits:
             store = stores[fact.store_id]
-            day = store.day_of(fact.at)
-            if day not in store.days:
-                wanted[fact.store_id].add(day)
+            seen_on = store.day_of(fact.at)
+            if seen_on not in store.days:
+                wanted[fact.store_id].add(seen_on)
         for receipt, _ in cycle.transactions:
             store = stores[receipt.store_id]
             # A payment just after midnight also concerns the evening before.
             for at in (receipt.at, receipt.at - PURCHASE_WINDOW_MS):
-                day = store.day_of(at)
-                if day not in store.days:
-                    wanted[receipt.store_id].add(day)
+                paid_on = store.day_of(at)
+                if paid_on not in store.days:
+                    wanted[receipt.store_id].add(paid_on)
         days = [StoreDay(stores[name].calendar, day) for name, dates in wanted.items() for day in sorted(dates)]
         await self._load(days)
         for day in days:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock_time
 from typing import Any
 
 import msgspec
 from clickhouse_connect.driver.client import Client
 
 from schemas.events import StoreLayout
-from schemas.reading import EVENT_RANK, VisitFact
+from schemas.layouts import StoreCalendar
+from schemas.reading import EVENT_RANK, VisitFact, epoch_ms
+from stream_processors.anomalies import DayFigures, Finding, Identity, OpenAnomaly, StoreFigures, mean_depth
 from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
 from stream_processors.store_day import StoreDay, Written, WrittenVisit
 
@@ -133,6 +136,98 @@ class History:
             WHERE (store_id, business_day) IN %(keys)s"""
         for store_id, day, at, depth in self._rows(query, {"keys": keys}):
             written[by_key[store_id, day]].queue_depth[at] = depth
+
+    def newest_facts(self) -> dict[str, int]:
+        """By store: the time of its newest fact, milliseconds since 1970."""
+        query = "SELECT store_id, toUnixTimestamp64Milli(max(last_event_timestamp)) FROM store_feed GROUP BY store_id"
+        return {row[0]: row[1] for row in self._rows(query, {})}
+
+    def calendars(self, store_ids: Collection[str]) -> dict[str, StoreCalendar]:
+        """The calendars of these stores."""
+        layouts = self.layouts(store_ids) if store_ids else {}
+        return {store_id: StoreCalendar(store_id, layouts.get(store_id)) for store_id in store_ids}
+
+    def open_anomalies(self, store_ids: Collection[str]) -> dict[str, dict[Identity, OpenAnomaly]]:
+        """By store: its open anomalies."""
+        if not store_ids:
+            return {}
+        query = """SELECT store_id, toUnixTimestamp64Milli(detected_at), type, subject, severity, message, suggested_action,
+            value, baseline FROM anomalies FINAL WHERE store_id IN %(stores)s AND closed_at IS NULL"""
+        found: dict[str, dict[Identity, OpenAnomaly]] = defaultdict(dict)
+        for store_id, detected_at, *columns in self._rows(query, {"stores": tuple(store_ids)}):
+            finding = Finding(*columns)
+            found[store_id][finding.identity] = OpenAnomaly(finding, detected_at)
+        return found
+
+    def anomaly_figures(self, store_ids: Collection[str]) -> dict[str, StoreFigures]:
+        """What the anomalies of these stores are judged by, at their newest facts."""
+        newest = {name: at for name, at in self.newest_facts().items() if name in set(store_ids)}
+        calendars = self.calendars(tuple(newest))
+        today = {name: calendars[name].business_day(at) for name, at in newest.items()}
+        days = self._day_figures({name: [day - timedelta(days=back) for back in range(8)] for name, day in today.items()})
+        keys = {"keys": tuple((name, day.isoformat()) for name, day in today.items())} if today else {}
+        zones: dict[str, dict[str, int]] = defaultdict(dict)
+        cameras: dict[str, dict[str, int]] = defaultdict(dict)
+        depths: dict[str, int] = {}
+        if today:
+            query = """SELECT store_id, zone_id, toUnixTimestamp64Milli(max(ended_at)) FROM zone_visits FINAL
+                WHERE (store_id, business_day) IN %(keys)s AND NOT is_staff GROUP BY 1, 2"""
+            for name, zone, at in self._rows(query, keys):
+                zones[name][zone] = at
+            query = """SELECT store_id, camera_id, toUnixTimestamp64Milli(max(last_event_timestamp)) FROM camera_health
+                WHERE store_id IN %(stores)s GROUP BY 1, 2"""
+            for name, camera, at in self._rows(query, {"stores": tuple(today)}):
+                if at >= calendars[name].bounds(today[name])[0]:
+                    cameras[name][camera] = at
+            query = """SELECT store_id, argMax(depth, timestamp) FROM queue_depth FINAL
+                WHERE (store_id, business_day) IN %(keys)s GROUP BY 1"""
+            depths = {row[0]: row[1] for row in self._rows(query, keys)}
+        # What is usual matters only where the queue is long.
+        usual = self._usual_depth({name: newest[name] for name, depth in depths.items() if depth > 5}, calendars)
+        return {
+            name: StoreFigures(
+                calendar=calendars[name],
+                newest=newest[name],
+                today=days[name].get(day, DayFigures()),
+                week=tuple(figures for date_, figures in days[name].items() if date_ != day),
+                depth=depths.get(name, 0),
+                usual_depth=usual.get(name, 0.0),
+                zones_seen=zones[name],
+                cameras_heard=cameras[name],
+            )
+            for name, day in today.items()
+        }
+
+    def _day_figures(self, wanted: dict[str, list[date]]) -> dict[str, dict[date, DayFigures]]:
+        found: dict[str, dict[date, DayFigures]] = defaultdict(dict)
+        keys = tuple((name, day.isoformat()) for name, days in wanted.items() for day in days)
+        if keys:
+            query = """SELECT store_id, toString(business_day), countIf(is_visitor), countIf(is_visitor AND purchased),
+                countIf(joined_queue AND NOT is_staff), countIf(abandoned_queue AND NOT is_staff)
+                FROM visits FINAL WHERE (store_id, business_day) IN %(keys)s GROUP BY 1, 2"""
+            for name, day, *figures in self._rows(query, {"keys": keys}):
+                found[name][date.fromisoformat(day)] = DayFigures(*figures)
+        return found
+
+    def _usual_depth(self, moments: dict[str, int], calendars: dict[str, StoreCalendar]) -> dict[str, float]:
+        hours: dict[tuple[str, str], int] = {}
+        for name, at in moments.items():
+            local = datetime.fromtimestamp(at / 1000, calendars[name].zone)
+            for weeks in range(1, 5):
+                day = local.date() - timedelta(weeks=weeks)
+                start = datetime.combine(day, clock_time(local.hour), calendars[name].zone)
+                hours[name, day.isoformat()] = epoch_ms(start.astimezone(UTC))
+        if not hours:
+            return {}
+        keys = {"keys": tuple(hours)}
+        query = """SELECT DISTINCT store_id, toString(business_day) FROM visits FINAL
+            WHERE (store_id, business_day) IN %(keys)s"""
+        courses: dict[tuple[str, str], list[tuple[int, int]]] = {(row[0], row[1]): [] for row in self._rows(query, keys)}
+        query = """SELECT store_id, toString(business_day), toUnixTimestamp64Milli(timestamp) AS at, depth
+            FROM queue_depth FINAL WHERE (store_id, business_day) IN %(keys)s ORDER BY at"""
+        for name, day, at, depth in self._rows(query, keys):
+            courses.setdefault((name, day), []).append((at, depth))
+        return {name: mean_depth((hours[key], course) for key, course in courses.items() if key[0] == name) for name in moments}
 
 
 def _utc_dates(day: StoreDay) -> list[date]:

@@ -233,7 +233,22 @@ class StoreDay:
                     )
             for ordinal in range(len(visit.zone_visits), visit.zone_rows):
                 rows.zone_visits.append(
-                    (store_id, day, visitor_id, ordinal, "", "", False, False, clickhouse_time(0), clickhouse_time(0), False, 0, version, 1)
+                    (
+                        store_id,
+                        day,
+                        visitor_id,
+                        ordinal,
+                        "",
+                        "",
+                        False,
+                        False,
+                        clickhouse_time(0),
+                        clickhouse_time(0),
+                        False,
+                        0,
+                        version,
+                        1,
+                    )
                 )
             visit.zone_rows = len(visit.zone_visits)
             rows.visits.append(self._visit_row(visitor_id, visit, version))

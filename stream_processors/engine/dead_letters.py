@@ -29,7 +29,7 @@ class DeadLetter:
     refusal: Refusal
 
     @property
-    def headers(self) -> list[tuple[str, bytes]]:
+    def headers(self) -> list[tuple[str, str | bytes | None]]:
         """Where the record came from and why it was refused."""
         return [
             ("topic", self.source_topic.encode()),

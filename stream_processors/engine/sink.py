@@ -52,9 +52,11 @@ class ClickHouseSink:
         Raises:
             CannotWrite: ClickHouse says that it never will take these rows.
         """
-        if not rows:
-            return
-        block = encode_rows(rows)
+        if rows:
+            await self.until_answered(self.insert_blocking, table, columns, rows, token)
+
+    def insert_blocking(self, table: str, columns: Sequence[str], rows: Sequence[Any], token: str) -> None:
+        """One attempt at ``insert``, from a thread."""
         settings = {
             "insert_deduplication_token": f"{table}:{token}",
             # A retry after a crash between a table and its views must still reach the views.
@@ -62,9 +64,7 @@ class ClickHouseSink:
             # Timestamps may spread over any number of months when old days are published.
             "max_partitions_per_insert_block": 0,
         }
-        await self.until_answered(
-            self._client.raw_insert, table, list(columns), block, settings=settings, fmt="JSONCompactEachRow"
-        )
+        self._client.raw_insert(table, list(columns), encode_rows(rows), settings=settings, fmt="JSONCompactEachRow")
         metrics.ROWS.labels(table).inc(len(rows))
 
     async def until_answered(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:

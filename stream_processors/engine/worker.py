@@ -89,7 +89,13 @@ class Cycles:
                 await asyncio.sleep(spare)
 
 
-def create_app(settings: Settings, topics: Sequence[str], derive: Derive, on_rebalance: Callable[[], None]) -> faust.App:
+def create_app(
+    settings: Settings,
+    topics: Sequence[str],
+    derive: Derive,
+    on_rebalance: Callable[[], None],
+    watch: Callable[[Callable[[], set[int]]], Awaitable[None]],
+) -> faust.App:
     """The Faust application of one worker.
 
     Args:
@@ -97,6 +103,7 @@ def create_app(settings: Settings, topics: Sequence[str], derive: Derive, on_reb
         topics: the topics it reads, all with the same key and number of partitions.
         derive: derives a cycle's batches; see ``Cycles``.
         on_rebalance: called when partitions are taken from or given to this worker.
+        watch: runs beside the cycles for as long as the worker; it is given a function that tells the partitions held.
     """
     data_dir = settings.data_dir / "faust"
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -130,14 +137,11 @@ def create_app(settings: Settings, topics: Sequence[str], derive: Derive, on_reb
     @app.task
     async def run_cycles() -> None:
         Watchdog(cycles).start()
-        try:
-            await cycles.run()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            # Faust would acknowledge and go on: leave at once, so that the records are delivered anew.
-            logger.error("worker_stops", error=f"{type(error).__name__}: {error}", exc_info=error)
-            os._exit(EXIT_FAILED)
+        await _or_leave(cycles.run())
+
+    @app.task
+    async def run_watch() -> None:
+        await _or_leave(watch(lambda: {tp.partition for tp in app.consumer.assignment()}))
 
     @app.on_partitions_revoked.connect
     async def revoked(_app: Any, revoked: set[TP], **_: Any) -> None:
@@ -156,6 +160,17 @@ def create_app(settings: Settings, topics: Sequence[str], derive: Derive, on_reb
                 metrics.LAG.labels(tp.topic, str(tp.partition)).set(max(0, end - (read or 0)))
 
     return app
+
+
+async def _or_leave(work: Awaitable[None]) -> None:
+    """Do the work; if it fails, end the process. Faust would acknowledge and go on, where records must be delivered anew."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        logger.error("worker_stops", error=f"{type(error).__name__}: {error}", exc_info=error)
+        os._exit(EXIT_FAILED)
 
 
 class Watchdog(threading.Thread):
