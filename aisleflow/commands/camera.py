@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producers.cameras.presence import Entrance
+from producers.cameras import Entrance
 
 if TYPE_CHECKING:
     from aisleflow.settings import Settings

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Generic, TypeVar
 from uuid import UUID, uuid5
 
+from producers.cameras import Entrance
 from schemas.events import EventType, Metadata, VisitEvent
 
 DWELL_STEP_MS = 30_000
@@ -23,14 +23,6 @@ DWELL_STEP_MS = 30_000
 _NAMESPACE = UUID("6f0a4c53-2f5e-5d0b-9c0e-7a1d3c1f8e42")
 
 T = TypeVar("T")
-
-
-class Entrance(StrEnum):
-    """What counts as coming in: crossing the entrance line, appearing in the frame, or nothing this camera sees."""
-
-    LINE = "line"
-    FRAME = "frame"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +137,8 @@ class Presence:
         track.sightings += 1
         if self.entrance is Entrance.FRAME and track.sightings == self.inertia:
             yield self._event(track_id, track, "ENTRY", track.first_ms)
+        if self.entrance is Entrance.LINE:
+            yield from self._on_line(at_ms, sighting.inside, track_id, track)
         left = track.zone.value
         if track.zone.see(sighting.zone, at_ms, self.inertia):
             if left is not None:
@@ -152,16 +146,16 @@ class Presence:
             if track.zone.value is not None:
                 track.entered_ms, track.next_dwell_ms = track.zone.since_ms, DWELL_STEP_MS
                 yield self._event(track_id, track, "ZONE_ENTER", track.entered_ms, track.zone.value)
-        if self.entrance is Entrance.LINE and sighting.inside is not None:
-            yield from self._on_line(at_ms, sighting.inside, track_id, track)
         # A dwell while a change is pending could turn out later than the exit that it would then have to precede.
         dwell_ms = at_ms - track.entered_ms
         if track.zone.value is not None and not (track.zone.run or track.inside.run) and dwell_ms >= track.next_dwell_ms:
             track.next_dwell_ms = (dwell_ms // DWELL_STEP_MS + 1) * DWELL_STEP_MS
             yield self._event(track_id, track, "ZONE_DWELL", at_ms, track.zone.value, dwell_ms)
 
-    def _on_line(self, at_ms: int, inside: bool, track_id: int, track: _Track) -> Iterable[VisitEvent]:
-        if track.inside.value is None:
+    def _on_line(self, at_ms: int, inside: bool | None, track_id: int, track: _Track) -> Iterable[VisitEvent]:
+        if inside is None:
+            track.inside.run = 0
+        elif track.inside.value is None:
             track.inside.value = inside
         elif track.inside.see(inside, at_ms, self.inertia):
             if inside and not track.made["ENTRY", None] and not track.made["REENTRY", None]:

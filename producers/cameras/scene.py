@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from producers.cameras import CameraError
-from producers.cameras.presence import Entrance, Sighting
+from producers.cameras import CameraError, Entrance
+from producers.cameras.presence import Sighting
 from schemas.events import StoreLayout
 
 Polygon = list[list[float]]

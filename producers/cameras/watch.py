@@ -17,6 +17,8 @@ from schemas.events import VisitEvent
 PATIENCE_S = 2.0
 # A change must last this long to count, and at least two looks.
 INERTIA_S = 0.3
+# Frames per second below which a walking person's boxes no longer overlap.
+SLOWEST = 2
 
 
 def watch(
@@ -31,8 +33,11 @@ def watch(
         every: Look at each ``every``-th frame only.
 
     Raises:
-        CameraError: the model cannot be read, or the clip turns out damaged (after the events up to there).
+        CameraError: the model cannot be read, ``every`` leaves too few frames to follow people, or the clip turns out
+            damaged (after the events up to there).
     """
+    if clip.fps / every < SLOWEST:
+        raise CameraError(f"--every {every} leaves {clip.fps / every:.1f} frames/s: people are followed from {SLOWEST} on")
     people = People(model, patience_s=PATIENCE_S, cache_dir=cache_dir)
     geometry = Geometry(scene)
     # One look longer than the tracker, so that nobody it could still find again has been sent away.

@@ -1,0 +1,139 @@
+"""Layouts as a camera sees them: refusals in words, the line's sides, foot points in polygons."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from producers.cameras import CameraError, Entrance
+from producers.cameras.scene import Geometry, Scene, camera_of, inside_of, scene_of
+from schemas.events import StoreLayout
+
+SQUARE = [[10, 10], [50, 10], [50, 50], [10, 50]]
+
+
+def layout(areas: dict[str, Any] | None = None, cameras: list[dict[str, Any]] | None = None) -> StoreLayout:
+    """Zones with one area each on camera C, and cameras."""
+    return StoreLayout.model_validate(
+        {
+            "store_id": "S",
+            "timestamp": datetime(2026, 11, 1, tzinfo=UTC),
+            "zones": [
+                {"zone_id": zone, "type": "DISPLAY", "areas": [{"camera_id": "C", "polygon": polygon}]}
+                for zone, polygon in ({"TABLE": SQUARE} if areas is None else areas).items()
+            ],
+            "cameras": cameras or [{"camera_id": "C"}],
+        }
+    )
+
+
+def test_the_only_camera_need_not_be_named() -> None:
+    assert camera_of(layout(), None) == "C"
+    assert camera_of(layout(cameras=[{"camera_id": "C"}, {"camera_id": "D"}]), "D") == "D"
+
+
+@pytest.mark.parametrize(
+    ("cameras", "named", "words"),
+    [
+        ([{"camera_id": "C"}], "X", "no camera 'X'; it has: C"),
+        ([{"camera_id": "C"}, {"camera_id": "D"}], None, "--camera.*: C, D"),
+    ],
+)
+def test_a_camera_that_is_not_there(cameras: list[dict[str, Any]], named: str | None, words: str) -> None:
+    with pytest.raises(CameraError, match=words):
+        camera_of(layout(cameras=cameras), named)
+
+
+@pytest.mark.parametrize(
+    ("areas", "camera", "entrance", "words"),
+    [
+        ({"TABLE": [[10, 10], [101, 10], [50, 50]]}, {}, None, r"zone TABLE has the point \[101, 10\].*100x80"),
+        ({"TABLE": [[10, 10], [50, -1], [50, 50]]}, {}, None, r"zone TABLE has the point \[50, -1\]"),
+        (None, {"entrance_line": [[0, 0], [0, 81]]}, None, r"the entrance line has the point \[0, 81\]"),
+        (None, {"entrance_line": [[5, 5], [5, 5]]}, None, "starts where it ends"),
+        (None, {"frame_width": 1920, "frame_height": 1080}, None, "1920x1080 pixels, but the clip has 100x80"),
+        (None, {}, Entrance.LINE, "no entrance_line"),
+        ({}, {}, None, "no zone .* and it has no entrance"),
+    ],
+)
+def test_a_layout_that_does_not_fit(
+    areas: dict[str, Any] | None, camera: dict[str, Any], entrance: Entrance | None, words: str
+) -> None:
+    with pytest.raises(CameraError, match=words):
+        scene_of(layout(areas, [{"camera_id": "C", **camera}]), "C", 100, 80, entrance)
+
+
+@pytest.mark.parametrize(
+    ("line", "asked", "entrance"),
+    [
+        (None, None, Entrance.NONE),
+        (None, Entrance.FRAME, Entrance.FRAME),
+        ([[0, 40], [100, 40]], None, Entrance.LINE),
+        ([[0, 40], [100, 40]], Entrance.FRAME, Entrance.FRAME),
+    ],
+)
+def test_the_entrance_line_decides_where_there_is_one(line: Any, asked: Entrance | None, entrance: Entrance) -> None:
+    scene = scene_of(layout(cameras=[{"camera_id": "C", "entrance_line": line}]), "C", 100, 80, asked)
+    assert scene.entrance is entrance
+    assert (scene.line is None) == (entrance is not Entrance.LINE)
+
+
+@pytest.mark.parametrize(
+    ("line", "point", "inside"),
+    [
+        # Drawn from left to right, one walks in downwards in the picture; drawn from right to left, upwards.
+        ([[0, 40], [100, 40]], (50, 60), True),
+        ([[0, 40], [100, 40]], (50, 20), False),
+        ([[100, 40], [0, 40]], (50, 60), False),
+        # Drawn downwards, one walks in to the left.
+        ([[50, 0], [50, 80]], (20, 40), True),
+        ([[50, 0], [50, 80]], (70, 40), False),
+        # On the line or beyond its ends: no side.
+        ([[0, 40], [100, 40]], (50, 40), None),
+        ([[20, 40], [80, 40]], (10, 60), None),
+        ([[20, 40], [80, 40]], (90, 20), None),
+    ],
+)
+def test_sides_of_the_line(line: list[list[float]], point: tuple[float, float], inside: bool | None) -> None:
+    assert inside_of(line, *point) is inside
+
+
+@pytest.mark.vision
+def test_sides_are_those_of_supervision_with_start_and_end_exchanged(vision: None) -> None:
+    """Its "in" is towards the left of start-to-end, ours towards the right."""
+    import numpy as np
+    import supervision as sv
+
+    line = [[90.0, 10.0], [20.0, 70.0]]
+    zone = sv.LineZone(sv.Point(*line[1]), sv.Point(*line[0]), triggering_anchors=[sv.Position.BOTTOM_CENTER])
+    for tracker_id, (before, after) in enumerate([((40, 20), (70, 60)), ((70, 60), (40, 20)), ((10, 10), (12, 10))]):
+        crossed = (False, False)
+        for x, y in (before, after):
+            box = sv.Detections(xyxy=np.array([[x - 5, y - 9, x + 5, y]], float), tracker_id=np.array([tracker_id]))
+            crossed = tuple(bool(direction[0]) for direction in zone.trigger(box))
+        sides = (inside_of(line, *before), inside_of(line, *after))
+        assert crossed == (sides == (False, True), sides == (True, False))
+
+
+@pytest.mark.vision
+def test_the_bottom_centre_decides_and_the_first_of_two_zones_holds(vision: None) -> None:
+    import numpy as np
+    import supervision as sv
+
+    areas = (("LEFT", SQUARE), ("BOTH", [[30, 10], [90, 10], [90, 80], [30, 80]]))
+    scene = Scene("S", "C", 100, 80, areas, [[0, 40], [100, 40]], Entrance.LINE)
+    boxes = {
+        (15, 0, 25, 30): ("LEFT", False),
+        (15, 30, 25, 60): (None, True),
+        (35, 0, 45, 30): ("LEFT", False),
+        (60, 0, 70, 70): ("BOTH", True),
+        # Cut off by the frame's lower edge, where the polygon ends too.
+        (60, 20, 70, 80): ("BOTH", True),
+    }
+    people = sv.Detections(
+        xyxy=np.array(list(boxes), float), confidence=np.full(len(boxes), 0.5), tracker_id=np.arange(len(boxes))
+    )
+    seen = Geometry(scene).sightings(people)
+    assert [(s.zone, s.inside) for s in seen] == list(boxes.values())
+    assert [s.track_id for s in seen] == list(range(len(boxes)))
+    assert Geometry(scene).sightings(sv.Detections.empty()) == []
