@@ -2,7 +2,7 @@
 
 import typer
 
-from aisleflow.commands import api, demo, doctor, live, migrate, publish, simulate, topics, up, worker
+from aisleflow.commands import api, camera, demo, doctor, live, migrate, publish, simulate, topics, up, worker
 
 app = typer.Typer(
     name="aisleflow",
@@ -18,6 +18,7 @@ app.command()(topics.topics)
 app.command()(worker.worker)
 app.command()(api.api)
 app.add_typer(publish.app, name="publish")
+app.command()(camera.camera)
 app.command()(simulate.simulate)
 app.command()(demo.demo)
 app.command()(live.live)
