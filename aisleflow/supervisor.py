@@ -430,7 +430,7 @@ class Supervisor:
         api = self._children["api"].part.address if "api" in self._children else ""
         if api:
             table.add_row("[bold]Wall[/]", f"[bold]{api}/[/]")
-            table.add_row("API", f"{api}/docs")
+            table.add_row("API", f"{api}/openapi.json")
         table.add_row("Kafka", self.settings.kafka_bootstrap)
         if not self._own_clickhouse:
             where = f"http://127.0.0.1:{self.settings.clickhouse_port}"
