@@ -22,11 +22,11 @@ from schemas import topics
 from schemas.events import StoreLayout
 from schemas.layouts import StoreCalendar
 from schemas.reading import Refusal, TransactionFact, VisitFact, epoch_ms, read_layout, read_transaction, read_visit_event
-from stream_processors.conversion import PURCHASE_WINDOW_MS
+from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
 from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
-from stream_processors.history import History
+from stream_processors.history import History, StoredEvent
 from stream_processors.store_day import (
     QUEUE_DEPTH_COLUMNS,
     VISIT_COLUMNS,
@@ -68,6 +68,34 @@ class Cycle:
     layouts: list[tuple[StoreLayout, int]] = field(default_factory=list)
     refused: list[DeadLetter] = field(default_factory=list)
     records: int = 0
+
+
+@dataclass
+class Parted:
+    """A cycle's facts: the new ones with the time Kafka took them (milliseconds), and where those that it repeats are stored."""
+
+    visits: list[tuple[VisitFact, int]]
+    transactions: list[tuple[TransactionFact, int]]
+    stored_events: list[StoredEvent]
+    stored_receipts: list[tuple[str, Receipt]]
+
+    @property
+    def store_ids(self) -> set[str]:
+        """The stores concerned."""
+        return {store_id for store_id, _ in self.moments()}
+
+    def moments(self) -> Iterator[tuple[str, int]]:
+        """(store_id, time) of everything that a day must be open for. A payment just after midnight concerns the evening before too."""
+        for fact, _ in self.visits:
+            yield fact.store_id, fact.at
+        for stored in self.stored_events:
+            yield stored.store_id, stored.at
+        for receipt, _ in self.transactions:
+            yield receipt.store_id, receipt.at
+            yield receipt.store_id, receipt.at - PURCHASE_WINDOW_MS
+        for store_id, (at, _) in self.stored_receipts:
+            yield store_id, at
+            yield store_id, at - PURCHASE_WINDOW_MS
 
 
 @dataclass
@@ -187,12 +215,12 @@ class Derivation:
         with _timed("read"):
             cycle = read(batches, self._settings.topic_prefix, self._settings.max_future_minutes * 60_000)
         await self._bury(cycle)
-        with _timed("known"):
-            visits, transactions = await self._drop_known(cycle)
+        with _timed("part"):
+            parted = await self._part(cycle)
         with _timed("insert_facts"):
-            await self._insert_facts(visits, transactions, cycle.layouts, token)
+            await self._insert_facts(parted, cycle.layouts, token)
         with _timed("derive"):
-            rows = await self._derive(stores, cycle, visits, transactions)
+            rows = await self._derive(stores, cycle.layouts, parted)
         with _timed("insert_derived"):
             await self._sink.insert("zone_visits", ZONE_VISIT_COLUMNS, rows.zone_visits, token)
             await self._sink.insert("queue_depth", QUEUE_DEPTH_COLUMNS, rows.queue_depth, token)
@@ -213,33 +241,32 @@ class Derivation:
             )
         await self._dead_letters.put(cycle.refused)
 
-    async def _drop_known(self, cycle: Cycle) -> tuple[list[tuple[VisitFact, int]], list[tuple[TransactionFact, int]]]:
-        """The facts that are new: the first of each identity in the cycle that ClickHouse does not hold yet."""
+    async def _part(self, cycle: Cycle) -> Parted:
+        """Part what is new, the first of each identity in the cycle, from what ClickHouse holds already."""
         events = {item[0].event_id: item for item in reversed(cycle.visits)}
         receipts = {(item[0].store_id, item[0].transaction_id): item for item in reversed(cycle.transactions)}
-        known_events, known_receipts = await asyncio.gather(
-            self._ask(self._history.known_event_ids, list(events)),
-            self._ask(self._history.known_transactions, list(receipts)),
+        stored_events, stored_receipts = await asyncio.gather(
+            self._ask(self._history.stored_events, list(events)),
+            self._ask(self._history.stored_transactions, list(receipts)),
         )
-        visits = [events[identity] for identity in reversed(events) if identity not in known_events]
-        transactions = [receipts[identity] for identity in reversed(receipts) if identity not in known_receipts]
-        metrics.DUPLICATES.labels(topics.VISIT_EVENTS.name).inc(len(cycle.visits) - len(visits))
-        metrics.DUPLICATES.labels(topics.TRANSACTIONS.name).inc(len(cycle.transactions) - len(transactions))
-        return visits, transactions
+        parted = Parted(
+            visits=[events[identity] for identity in reversed(events) if identity not in stored_events],
+            transactions=[receipts[identity] for identity in reversed(receipts) if identity not in stored_receipts],
+            stored_events=list(stored_events.values()),
+            stored_receipts=[(store_id, (at, name)) for (store_id, name), at in stored_receipts.items()],
+        )
+        metrics.DUPLICATES.labels(topics.VISIT_EVENTS.name).inc(len(cycle.visits) - len(parted.visits))
+        metrics.DUPLICATES.labels(topics.TRANSACTIONS.name).inc(len(cycle.transactions) - len(parted.transactions))
+        return parted
 
     async def _ask(self, question: Any, *arguments: Any) -> Any:
         """Ask ClickHouse in a thread, again until it answers. Nothing to ask about needs no answer."""
         if arguments and not arguments[0]:
-            return set()
+            return {}
         return await self._sink.until_answered(question, *arguments)
 
-    async def _insert_facts(
-        self,
-        visits: list[tuple[VisitFact, int]],
-        transactions: list[tuple[TransactionFact, int]],
-        layouts: list[tuple[StoreLayout, int]],
-        token: str,
-    ) -> None:
+    async def _insert_facts(self, parted: Parted, layouts: list[tuple[StoreLayout, int]], token: str) -> None:
+        visits, transactions = parted.visits, parted.transactions
         await self._sink.insert("events", EVENT_COLUMNS, event_rows(visits), token)
         # Only now: an id that is known must be stored.
         ids = [
@@ -250,30 +277,30 @@ class Derivation:
         await self._sink.insert("transactions", TRANSACTION_COLUMNS, transaction_rows(transactions), token)
         await self._sink.insert("store_layouts", LAYOUT_COLUMNS, layout_rows(layouts), token)
 
-    async def _derive(
-        self,
-        stores: dict[str, Store],
-        cycle: Cycle,
-        visits: list[tuple[VisitFact, int]],
-        transactions: list[tuple[TransactionFact, int]],
-    ) -> DerivedRows:
-        fresh = await self._open_stores(stores, cycle)
-        # Facts that were dropped as known open their days too: this may be the replay after a crash, and opening compares what is written.
-        fresh |= await self._open_days(stores, cycle)
+    async def _derive(self, stores: dict[str, Store], layouts: list[tuple[StoreLayout, int]], parted: Parted) -> DerivedRows:
+        fresh = await self._open_stores(stores, layouts, parted)
+        fresh |= await self._open_days(stores, parted)
         touched: set[StoreDay] = set(fresh)
-        for fact, _ in visits:
+        for fact, _ in parted.visits:
             store = stores[fact.store_id]
             day = store.days[store.day_of(fact.at)]
             if day not in fresh:
                 day.take(fact)
                 touched.add(day)
-        for receipt, _ in transactions:
-            store = stores[receipt.store_id]
-            for at in (receipt.at, receipt.at - PURCHASE_WINDOW_MS):
-                day_or_none = store.days.get(store.day_of(at))
-                if day_or_none is not None and day_or_none not in fresh:
-                    day_or_none.add_receipt((receipt.at, receipt.transaction_id))
-                    touched.add(day_or_none)
+        # A stored fact is mostly a duplicate. But another worker may have stored it after this one opened the day (it was losing the partition as
+        # we got it), so memory need not hold it: its visit is derived anew.
+        for stored in parted.stored_events:
+            store = stores[stored.store_id]
+            day = store.days[store.day_of(stored.at)]
+            if day not in fresh:
+                day.late.add(stored.visitor_id)
+                touched.add(day)
+        receipts = [(fact.store_id, (fact.at, fact.transaction_id)) for fact, _ in parted.transactions] + parted.stored_receipts
+        for store_id, receipt in receipts:
+            for day in _days_paid(stores[store_id], receipt[0]):
+                if day not in fresh:
+                    day.add_receipt(receipt)
+                    touched.add(day)
         late = [(day, visitor_id) for day in touched for visitor_id in day.late]
         if late:
             metrics.EXACT_PATH.inc(len(late))
@@ -289,12 +316,12 @@ class Derivation:
             self.touched_stores.add(day.calendar.store_id)
         return rows
 
-    async def _open_stores(self, stores: dict[str, Store], cycle: Cycle) -> set[StoreDay]:
-        """Know the layout of every store in the cycle; a changed one derives all of the store's days anew."""
-        names = {fact.store_id for fact, _ in cycle.visits} | {receipt.store_id for receipt, _ in cycle.transactions}
-        named_layouts = {layout.store_id for layout, _ in cycle.layouts}
-        stale = {name for name in named_layouts if name in stores}
-        missing = [name for name in names | named_layouts if name not in stores or name in named_layouts]
+    async def _open_stores(
+        self, stores: dict[str, Store], new_layouts: list[tuple[StoreLayout, int]], parted: Parted
+    ) -> set[StoreDay]:
+        """Know the layout of every store in the cycle; one whose rules a new layout changes derives all of its days anew."""
+        named_layouts = {layout.store_id for layout, _ in new_layouts}
+        missing = [name for name in parted.store_ids | named_layouts if name not in stores or name in named_layouts]
         layouts = await self._ask(self._history.layouts, missing) or {}
         fresh: set[StoreDay] = set()
         for name in missing:
@@ -303,8 +330,8 @@ class Derivation:
             if known is not None and known.calendar.layout == calendar.layout:
                 continue
             stores[name] = Store(calendar)
-            if name in stale or name in named_layouts:
-                dates = await self._sink.until_answered(self._history.days_of, name)
+            if name in named_layouts:
+                dates = await self._sink.until_answered(self._history.days_of, calendar)
                 fresh |= await self._restore(stores[name], sorted(dates))
         return fresh
 
@@ -315,25 +342,21 @@ class Derivation:
             _hold(store, day)
         return set(days)
 
-    async def _open_days(self, stores: dict[str, Store], cycle: Cycle) -> set[StoreDay]:
-        """Load every store day that the cycle touches and memory lacks, in one go."""
+    async def _open_days(self, stores: dict[str, Store], parted: Parted) -> set[StoreDay]:
+        """Load every store day that the cycle touches and memory lacks, in one go.
+
+        Stored facts open their days too: this may be the replay after a crash, and opening compares what is written.
+        """
         wanted: dict[str, set[date]] = defaultdict(set)
-        for fact, _ in cycle.visits:
-            store = stores[fact.store_id]
-            seen_on = store.day_of(fact.at)
-            if seen_on not in store.days:
-                wanted[fact.store_id].add(seen_on)
-        for receipt, _ in cycle.transactions:
-            store = stores[receipt.store_id]
-            # A payment just after midnight also concerns the evening before.
-            for at in (receipt.at, receipt.at - PURCHASE_WINDOW_MS):
-                paid_on = store.day_of(at)
-                if paid_on not in store.days:
-                    wanted[receipt.store_id].add(paid_on)
+        for store_id, at in parted.moments():
+            store = stores[store_id]
+            day = store.day_of(at)
+            if day not in store.days:
+                wanted[store_id].add(day)
         days = [StoreDay(stores[name].calendar, day) for name, dates in wanted.items() for day in sorted(dates)]
         await self._load(days)
-        for day in days:
-            _hold(stores[day.calendar.store_id], day)
+        for opened in days:
+            _hold(stores[opened.calendar.store_id], opened)
         return set(days)
 
     async def _load(self, days: list[StoreDay]) -> None:
@@ -360,6 +383,11 @@ class Derivation:
                     store.days, store.newest = {}, None
         metrics.OPEN_VISITS.set(held)
         metrics.OPEN_STORE_DAYS.set(days)
+
+
+def _days_paid(store: Store, at: int) -> set[StoreDay]:
+    """The days in memory that a transaction concerns: its own, and the one that ended up to five minutes before."""
+    return {store.days[store.day_of(at)], store.days[store.day_of(at - PURCHASE_WINDOW_MS)]}
 
 
 def _hold(store: Store, day: StoreDay) -> None:

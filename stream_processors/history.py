@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from clickhouse_connect.driver.client import Client
@@ -28,6 +28,14 @@ _EVENT_COLUMNS = """store_id, toString(event_id), camera_id, visitor_id, event_t
     zone_id, dwell_ms, is_staff, JSONExtract(metadata, 'queue_depth', 'Nullable(Int64)'), JSONExtractUInt(metadata, 'session_seq')"""
 
 
+class StoredEvent(NamedTuple):
+    """Where the event of an id is stored."""
+
+    store_id: str
+    visitor_id: str
+    at: int
+
+
 class History:
     """Queries over one ClickHouse connection. All methods block; call them from a thread."""
 
@@ -39,24 +47,23 @@ class History:
         answer = self._client.raw_query(query, parameters=parameters, settings=settings, fmt="JSONCompactEachRow")
         return _line_decoder.decode_lines(answer)
 
-    def known_event_ids(self, ids: Sequence[str]) -> set[str]:
-        """Which of these event ids are stored already."""
-        known: set[str] = set()
-        for first in range(0, len(ids), MAX_IDS_PER_QUERY):
-            chunk = ids[first : first + MAX_IDS_PER_QUERY]
-            query = "SELECT DISTINCT toString(event_id) FROM event_ids WHERE event_id IN %(ids)s"
-            known.update(row[0] for row in self._rows(query, {"ids": tuple(chunk)}))
-        return known
+    def stored_events(self, ids: Sequence[str]) -> dict[str, StoredEvent]:
+        """Those of these event ids that are stored already, and where."""
+        stored: dict[str, StoredEvent] = {}
+        for chunk in _chunks(ids):
+            query = """SELECT toString(event_id), store_id, visitor_id, toUnixTimestamp64Milli(timestamp)
+                FROM event_ids WHERE event_id IN %(ids)s"""
+            stored.update((row[0], StoredEvent(*row[1:])) for row in self._rows(query, {"ids": chunk}))
+        return stored
 
-    def known_transactions(self, identities: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Which of these (store_id, transaction_id) are stored already."""
-        known: set[tuple[str, str]] = set()
-        for first in range(0, len(identities), MAX_IDS_PER_QUERY):
-            chunk = identities[first : first + MAX_IDS_PER_QUERY]
-            query = """SELECT DISTINCT store_id, transaction_id FROM transactions
+    def stored_transactions(self, identities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Those of these (store_id, transaction_id) that are stored already, and their times."""
+        stored: dict[tuple[str, str], int] = {}
+        for chunk in _chunks(identities):
+            query = """SELECT store_id, transaction_id, toUnixTimestamp64Milli(timestamp) FROM transactions
                 WHERE (store_id, transaction_id) IN %(identities)s"""
-            known.update((row[0], row[1]) for row in self._rows(query, {"identities": tuple(chunk)}))
-        return known
+            stored.update(((row[0], row[1]), row[2]) for row in self._rows(query, {"identities": chunk}))
+        return stored
 
     def layouts(self, store_ids: Collection[str]) -> dict[str, StoreLayout]:
         """The layouts that hold for these stores; a store without one is absent."""
@@ -64,12 +71,19 @@ class History:
         rows = self._rows(query, {"stores": tuple(store_ids)})
         return {store_id: StoreLayout.model_validate_json(layout) for store_id, layout in rows}
 
-    def days_of(self, store_id: str) -> set[date]:
-        """Every date on which a store has visits written, or facts (by UTC date)."""
-        query = """SELECT business_day FROM visits WHERE store_id = %(store)s
-            UNION DISTINCT SELECT toDate(timestamp) FROM events WHERE store_id = %(store)s
-            UNION DISTINCT SELECT toDate(timestamp) FROM transactions WHERE store_id = %(store)s"""
-        return {date.fromisoformat(row[0]) for row in self._rows(query, {"store": store_id})}
+    def days_of(self, calendar: StoreCalendar) -> set[date]:
+        """Every business day on which a store has facts, and every one that has rows written under an older layout."""
+        query = """SELECT toString(business_day) FROM visits WHERE store_id = %(store)s
+            UNION DISTINCT SELECT toString(business_day) FROM queue_depth WHERE store_id = %(store)s"""
+        days = {date.fromisoformat(row[0]) for row in self._rows(query, {"store": calendar.store_id})}
+        query = """SELECT toUnixTimestamp(toDateTime(toDate(timestamp), 'UTC')) FROM events WHERE store_id = %(store)s
+            UNION DISTINCT SELECT toUnixTimestamp(toDateTime(toDate(timestamp), 'UTC')) FROM transactions
+            WHERE store_id = %(store)s"""
+        for (midnight_utc,) in self._rows(query, {"store": calendar.store_id}):
+            # A date in UTC touches two business days elsewhere.
+            days.add(calendar.business_day(midnight_utc * 1000))
+            days.add(calendar.business_day(midnight_utc * 1000 + 86_399_999))
+        return days
 
     def events_of_visits(self, visits: Sequence[tuple[StoreDay, str]]) -> dict[tuple[StoreDay, str], list[VisitFact]]:
         """All stored events of some visits."""
@@ -79,10 +93,10 @@ class History:
         for day, visitor_id in visits:
             by_name[day.calendar.store_id, visitor_id].append(day)
             keys += [(day.calendar.store_id, utc_date.isoformat(), visitor_id) for utc_date in _utc_dates(day)]
-        for first in range(0, len(keys), MAX_IDS_PER_QUERY):
+        for chunk in _chunks(keys):
             query = f"""SELECT {_EVENT_COLUMNS} FROM events FINAL
                 WHERE (store_id, toDate(timestamp), visitor_id) IN %(keys)s"""  # noqa: S608 - a constant list of columns
-            for row in self._rows(query, {"keys": tuple(keys[first : first + MAX_IDS_PER_QUERY])}):
+            for row in self._rows(query, {"keys": chunk}):
                 fact = _fact(row)
                 for day in by_name[fact.store_id, fact.visitor_id]:
                     if day.start <= fact.at < day.end:
@@ -228,6 +242,11 @@ class History:
         for name, day, at, depth in self._rows(query, keys):
             courses.setdefault((name, day), []).append((at, depth))
         return {name: mean_depth((hours[key], course) for key, course in courses.items() if key[0] == name) for name in moments}
+
+
+def _chunks(items: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
+    """The items in tuples that a query can take."""
+    return (tuple(items[first : first + MAX_IDS_PER_QUERY]) for first in range(0, len(items), MAX_IDS_PER_QUERY))
 
 
 def _utc_dates(day: StoreDay) -> list[date]:
