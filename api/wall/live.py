@@ -1,0 +1,208 @@
+"""What the wall shows: one look at all shops every second and a half, shared by every browser."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from aisleflow import log
+from api.database import Row
+from api.deps import Parts
+from api.health.monitor import stale
+from api.problems import UnavailableError
+from api.stores import answers
+from api.stores import queries as store_queries
+from api.stores.answers import Anomaly, Funnel, ZoneHeat
+from api.stores.known import Store
+from api.stores.windows import of_day
+from api.wall import queries
+from schemas.reading import epoch_ms
+
+REFRESH_S = 1.5
+QUARTER = timedelta(minutes=15)
+
+logger = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """One shop on the wall, on the business day of its newest fact."""
+
+    store_id: str
+    name: str
+    day: date
+    zone: ZoneInfo
+    last_event: datetime | None
+    is_stale: bool
+    visitors: int
+    conversion: float
+    attributed: float
+    abandonment: float
+    unmatched: int
+    staff: int
+    avg_dwell_ms: int
+    transactions: int
+    revenue: float
+    currency: str | None
+    funnel: Funnel
+    zones: dict[str, ZoneHeat]
+    queue: int
+    trend: list[tuple[datetime, int]]
+    """Deepest queue of each quarter of an hour, from the day's first reading to its newest fact."""
+    anomalies: list[Anomaly] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything on the wall at one moment. With a ``problem`` the shops are those of ``taken_at``, and say so."""
+
+    shops: tuple[Shop, ...] = ()
+    taken_at: datetime | None = None
+    problem: str | None = None
+    behind: str | None = None
+
+
+def trend(rows: Sequence[Row], until: datetime) -> list[tuple[datetime, int]]:
+    """Depths by quarter of an hour without gaps: where nothing changed, the last depth held on."""
+    steps: list[tuple[datetime, int]] = []
+    held = 0
+    for row in rows:
+        while steps and steps[-1][0] + QUARTER < row["quarter"]:
+            steps.append((steps[-1][0] + QUARTER, held))
+        steps.append((row["quarter"], max(row["deepest"], held if steps else 0)))
+        held = row["last"]
+    while steps and steps[-1][0] + QUARTER <= until:
+        steps.append((steps[-1][0] + QUARTER, held))
+    return steps
+
+
+def _by_store(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(row["store_id"], []).append(row)
+    return grouped
+
+
+NO_VISITS: Row = dict.fromkeys(
+    (
+        *("unique_visitors", "unmatched_visitors", "staff_visits", "zone_visitors", "billing_visitors", "purchasers"),
+        *("attributed_visitors", "joined", "abandoned"),
+    ),
+    0,
+)
+
+
+async def look(parts: Parts) -> tuple[Shop, ...]:
+    """All shops now, by name.
+
+    Raises:
+        UnavailableError: ClickHouse is away.
+    """
+    database, now = parts.database, datetime.now(UTC)
+    stores = [Store.from_row(row) for row in await store_queries.stores(database)]
+    if not stores:
+        return ()
+    windows = {s.store_id: of_day(s.calendar, s.calendar.business_day(epoch_ms(s.last_event or now))) for s in stores}
+    days = [(store_id, window.last_day) for store_id, window in windows.items()]
+    spans = [(store_id, window.start, window.end) for store_id, window in windows.items()]
+    found = await asyncio.gather(
+        queries.visits(database, days),
+        queries.zones(database, days),
+        queries.queues(database, days),
+        queries.transactions(database, spans),
+        queries.open_anomalies(database),
+    )
+    visits, zones, queues, transactions, anomalies = (_by_store(rows) for rows in found)
+    shops = []
+    for store in stores:
+        store_id = store.store_id
+        counts = visits.get(store_id, [NO_VISITS])[0]
+        store_zones = zones.get(store_id, [])
+        store_transactions = transactions.get(store_id, [])
+        store_queue = queues.get(store_id, [])
+        amounts, currency = answers.revenue(store_transactions, store.currency)
+        visitors = counts["unique_visitors"]
+        shops.append(
+            Shop(
+                store_id=store_id,
+                name=store.name or store_id,
+                day=windows[store_id].last_day,
+                zone=store.calendar.zone,
+                last_event=store.last_event,
+                is_stale=stale(store, now) is not None,
+                visitors=visitors,
+                conversion=answers.rate(counts["purchasers"], visitors),
+                attributed=answers.rate(counts["attributed_visitors"], visitors),
+                abandonment=answers.rate(counts["abandoned"], counts["joined"]),
+                unmatched=counts["unmatched_visitors"],
+                staff=counts["staff_visits"],
+                avg_dwell_ms=answers.mean_ms(
+                    sum(zone["dwell_ms"] for zone in store_zones), sum(zone["frequency"] for zone in store_zones)
+                ),
+                transactions=sum(row["transactions"] for row in store_transactions),
+                revenue=amounts.get(currency or "XXX", 0.0),
+                currency=currency,
+                funnel=answers.funnel(counts),
+                zones=answers.heatmap(store_zones),
+                queue=store_queue[-1]["last"] if store_queue else 0,
+                trend=trend(store_queue, store.last_event or now),
+                anomalies=[Anomaly(**row) for row in anomalies.get(store_id, [])],
+            )
+        )
+    return tuple(sorted(shops, key=lambda shop: (shop.name.casefold(), shop.store_id)))
+
+
+class Live:
+    """Looks while somebody watches, and tells every watcher. Keeps the last figures when ClickHouse is away, and says so."""
+
+    def __init__(self, parts: Callable[[], Parts]) -> None:
+        self._parts = parts
+        self._watchers: set[Callable[[Snapshot], None]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.snapshot = Snapshot()
+
+    def watch(self, watcher: Callable[[Snapshot], None]) -> None:
+        """Tell this watcher of every look from now on."""
+        self._watchers.add(watcher)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def leave(self, watcher: Callable[[Snapshot], None]) -> None:
+        """Tell this watcher no more."""
+        self._watchers.discard(watcher)
+
+    async def _run(self) -> None:
+        while self._watchers:
+            await self.refresh()
+            for watcher in list(self._watchers):
+                try:
+                    watcher(self.snapshot)
+                except Exception:  # one browser's page must not stop the others'
+                    logger.exception("wall_watcher_failed")
+                    self._watchers.discard(watcher)
+            await asyncio.sleep(REFRESH_S)
+
+    async def refresh(self) -> Snapshot:
+        """Look once."""
+        try:
+            shops = await look(self._parts())
+            self.snapshot = Snapshot(shops, datetime.now(UTC), behind=await self._behind())
+        except UnavailableError:
+            self.snapshot = replace(self.snapshot, problem="The database (ClickHouse) does not answer")
+        except Exception:  # the wall goes on: it shows that it has failed, and tries again
+            logger.exception("wall_refresh_failed")
+            self.snapshot = replace(self.snapshot, problem="The figures cannot be read; the log says why")
+        return self.snapshot
+
+    async def _behind(self) -> str | None:
+        parts = (await self._parts().monitor.health()).parts
+        if parts.kafka.status != "up":
+            return "Kafka does not answer: nothing new arrives"
+        if parts.workers.status == "down":
+            return "No worker is running: figures stand still"
+        if parts.workers.status == "behind":
+            return f"Workers are catching up: {parts.workers.detail}"
+        return None

@@ -1,0 +1,330 @@
+"""From a snapshot to HTML. No I/O; everything that comes from outside is escaped. Words stand beside every colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from html import escape
+from urllib.parse import quote
+
+from api.stores.answers import Anomaly, Funnel, ZoneHeat, heatmap, rate
+from api.wall.live import QUARTER, Shop, Snapshot
+
+SHOPS_A_PAGE = 30
+PAGE_S = 12
+STEPS = (("entry", "Came in"), ("zone_visit", "Stopped at a shelf"), ("billing_queue", "Went to pay"), ("purchased", "Bought"))
+SEVERITY_WORDS = {"CRITICAL": "Critical", "WARN": "Warning", "INFO": "Note"}
+
+
+def number(value: float) -> str:
+    """1234567 as 1,234,567."""
+    return f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """0.3123 as 31.2 %, and 1 as 100 %."""
+    return f"{share * 100:.1f}\u2009%" if share < 0.9995 else "100\u2009%"
+
+
+def duration(seconds: float) -> str:
+    """A time span in its largest unit: 42 s, 7 min, 5 h, 3 days."""
+    seconds = max(0, seconds)
+    for limit, size, unit in ((60, 1, "s"), (3600, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds // size)}\u2009{unit}"
+    return f"{int(seconds // 86400)} days"
+
+
+def dwell(ms: float) -> str:
+    """A time in a zone: 42 s, 2.5 min."""
+    seconds = ms / 1000
+    return f"{seconds:.0f}\u2009s" if seconds < 100 else f"{seconds / 60:.1f}\u2009min"
+
+
+def clock(moment: datetime, shop: Shop) -> str:
+    """A time of day where the shop is."""
+    return f"{moment.astimezone(shop.zone):%H:%M %Z}"
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """How long ago, or never."""
+    return "never" if moment is None else f"{duration((now - moment).total_seconds())} ago"
+
+
+def heat_colour(share: float) -> str:
+    """Background of a zone from cold (0) to hot (1); white text stays readable on all of it."""
+    cold, hot = (25, 47, 66), (190, 74, 20)
+    mix = (round(a + (b - a) * min(max(share, 0), 1)) for a, b in zip(cold, hot, strict=True))
+    return "rgb({},{},{})".format(*mix)
+
+
+def sparkline(depths: Sequence[int], width: int = 120, height: int = 36) -> str:
+    """The queue over the day as a small area."""
+    if len(depths) < 2:
+        return ""
+    top = max(max(depths), 4)
+    step = width / (len(depths) - 1)
+    points = " ".join(f"{i * step:.1f},{height - 2 - depth / top * (height - 6):.1f}" for i, depth in enumerate(depths))
+    return (
+        f'<svg class="spark" viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">'
+        f'<polygon points="0,{height} {points} {width},{height}"/><polyline points="{points}"/></svg>'
+    )
+
+
+def direction(trend: Sequence[tuple[datetime, int]], queue: int) -> str:
+    """Which way the queue goes, against the quarter of an hour before."""
+    before = trend[-2][1] if len(trend) > 1 else 0
+    if queue > before:
+        return '<span class="up">▲ growing</span>'
+    if queue < before:
+        return '<span class="down">▼ shrinking</span>'
+    return '<span class="same">● steady</span>'
+
+
+def badge(severity: str) -> str:
+    """A severity as colour and word."""
+    return f'<span class="badge {severity.lower()}">{SEVERITY_WORDS[severity]}</span>'
+
+
+def funnel_bars(steps: Funnel) -> str:
+    """The funnel as bars with counts and the share that came so far."""
+    rows = []
+    for name, words in STEPS:
+        value = getattr(steps, name)
+        share = rate(value, steps.entry)
+        rows.append(
+            f'<div class="step"><span class="words">{words}</span>'
+            f'<span class="bar"><i style="width:{share * 100:.1f}%"></i></span>'
+            f'<b>{number(value)}</b><span class="share">{percent(share)}</span></div>'
+        )
+    return f'<div class="funnel">{"".join(rows)}</div>'
+
+
+def mini_funnel(steps: Funnel) -> str:
+    """The funnel in one line."""
+    bars = "".join(
+        f'<span><i style="height:{max(6.0, rate(getattr(steps, name), steps.entry) * 100):.0f}%"></i></span>' for name, _ in STEPS
+    )
+    counts = "<em>›</em>".join(number(getattr(steps, name)) for name, _ in STEPS)
+    title = "came in, stopped at a shelf, went to pay, bought"
+    return f'<div class="mini" title="{title}"><div class="bars">{bars}</div><div class="counts">{counts}</div></div>'
+
+
+def heat_tiles(zones: dict[str, ZoneHeat], limit: int | None = None, *, dwell: bool = False) -> str:
+    """Zones as tiles, the busiest first; brighter means busier, and the number says it."""
+    tiles = []
+    for zone, figures in list(zones.items())[:limit]:
+        more = ""
+        if dwell:
+            few = ' <span class="few">few visits</span>' if figures.data_confidence == "LOW" else ""
+            more = f"<small>{dwell(figures.avg_dwell_ms)} on average{few}</small>"
+        tiles.append(
+            f'<div class="tile" style="background:{heat_colour(figures.normalized / 100)}" title="{escape(zone)}">'
+            f"<span>{escape(zone)}</span><b>{number(figures.frequency)}</b>{more}</div>"
+        )
+    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else '<p class="none">No zone visits yet</p>'
+
+
+def link(shop: Shop, kiosk: bool) -> str:
+    """The address of a shop's page."""
+    return f"/shops/{quote(shop.store_id)}{'?kiosk' if kiosk else ''}"
+
+
+def age(shop: Shop, now: datetime) -> str:
+    """The age of a shop's last event, and in words if that is too old."""
+    words = f"last event {ago(shop.last_event, now)}"
+    return f'<div class="age late">⚠ silent: {words}</div>' if shop.is_stale else f'<div class="age">{words}</div>'
+
+
+def card(shop: Shop, now: datetime, *, kiosk: bool = False) -> str:
+    """One shop on the wall."""
+    worst = shop.anomalies[0].severity if shop.anomalies else None
+    classes = f"card {worst.lower() if worst else ''} {'stale' if shop.is_stale else ''}"
+    return (
+        f'<a class="{classes}" href="{escape(link(shop, kiosk))}">'
+        f'<div class="name"><span>{escape(shop.name)}</span>{badge(worst) if worst else ""}</div>'
+        f'<div class="figures"><div><b>{number(shop.visitors)}</b><small>visitors</small></div>'
+        f"<div><b>{percent(shop.conversion)}</b><small>bought</small></div></div>"
+        f'<div class="queue"><div><b>{number(shop.queue)}</b><small>in queue</small>{direction(shop.trend, shop.queue)}</div>'
+        f"{sparkline([depth for _, depth in shop.trend])}</div>"
+        f'{mini_funnel(shop.funnel)}<div class="strip">{heat_tiles(shop.zones, 2)}</div>{age(shop, now)}</a>'
+    )
+
+
+def columns(shops: int) -> int:
+    """How many cards stand side by side, so that all fit on one screen."""
+    return max(1, min(shops, math.ceil(math.sqrt(shops * 1.22))))
+
+
+def on_screen(shops: Sequence[Shop], now: datetime) -> Sequence[Shop]:
+    """The shops to show now: all, or by turns when they are more than one screen holds."""
+    pages = math.ceil(len(shops) / SHOPS_A_PAGE)
+    if pages <= 1:
+        return shops
+    page = int(now.timestamp() // PAGE_S) % pages
+    return shops[page * SHOPS_A_PAGE : (page + 1) * SHOPS_A_PAGE]
+
+
+def total_funnel(shops: Iterable[Shop]) -> Funnel:
+    """The funnel of all shops together."""
+    sums = dict.fromkeys((name for name, _ in STEPS), 0)
+    for shop in shops:
+        for name in sums:
+            sums[name] += getattr(shop.funnel, name)
+    return Funnel(**sums)
+
+
+def total_zones(shops: Iterable[Shop]) -> dict[str, ZoneHeat]:
+    """The zones of all shops together, by name."""
+    sums: dict[str, list[int]] = {}
+    for shop in shops:
+        for zone, figures in shop.zones.items():
+            total = sums.setdefault(zone, [0, 0])
+            total[0] += figures.frequency
+            total[1] += figures.frequency * figures.avg_dwell_ms
+    rows = [{"zone_id": zone, "frequency": count, "dwell_ms": dwell} for zone, (count, dwell) in sums.items()]
+    return heatmap(sorted(rows, key=lambda row: (-row["frequency"], row["zone_id"])))
+
+
+def alerts(found: Sequence[tuple[Shop, Anomaly]], limit: int, *, named: bool = True) -> str:
+    """Anomalies with what to do about them, the worst first."""
+    if not found:
+        return '<p class="none good">✓ Nothing out of the ordinary</p>'
+    items = []
+    for shop, anomaly in found[:limit]:
+        about = " · ".join(filter(None, (shop.name if named else "", anomaly.subject)))
+        items.append(
+            f'<li class="{anomaly.severity.lower()}">{badge(anomaly.severity)}<span class="about">{escape(about)}</span> '
+            f'<time>since {clock(anomaly.detected_at, shop)}</time><div class="message">{escape(anomaly.message)}</div>'
+            f'<div class="action">→ {escape(anomaly.suggested_action)}</div></li>'
+        )
+    more = f'<p class="more">and {len(found) - limit} more</p>' if len(found) > limit else ""
+    return f'<ul class="alerts">{"".join(items)}</ul>{more}'
+
+
+def worst_first(shops: Iterable[Shop]) -> list[tuple[Shop, Anomaly]]:
+    """All open anomalies: the worst first, and of those the newest."""
+    order = list(SEVERITY_WORDS)
+    found = [(shop, anomaly) for shop in shops for anomaly in shop.anomalies]
+    return sorted(found, key=lambda pair: (order.index(pair[1].severity), -pair[1].detected_at.timestamp()))
+
+
+def state(snapshot: Snapshot) -> str:
+    """Whether the figures are live, in colour and words."""
+    if snapshot.problem:
+        return '<span class="state away">■ NOT LIVE</span>'
+    if snapshot.behind:
+        return '<span class="state late">▲ BEHIND</span>'
+    return '<span class="state live">● LIVE</span>'
+
+
+def banner(snapshot: Snapshot, now: datetime) -> str:
+    """What keeps the figures from being current; empty when nothing does."""
+    if snapshot.problem:
+        since = f" Figures are of {ago(snapshot.taken_at, now)}." if snapshot.taken_at else ""
+        return f'<div class="banner away" role="alert">■ {escape(snapshot.problem)}.{since} Trying again.</div>'
+    if snapshot.behind:
+        return f'<div class="banner late" role="alert">▲ {escape(snapshot.behind)}</div>'
+    return ""
+
+
+def figure(value: str, words: str) -> str:
+    """A large figure with its words."""
+    return f'<div class="kpi"><b>{value}</b><small>{words}</small></div>'
+
+
+def freshness(last_event: datetime | None, snapshot: Snapshot, now: datetime) -> str:
+    """Age of the last event and time of the last update."""
+    updated = snapshot.taken_at.strftime("%H:%M:%S UTC") if snapshot.taken_at else "not yet"
+    return (
+        f'<div class="fresh">{state(snapshot)}<span>last event <b>{ago(last_event, now)}</b></span>'
+        f"<span>updated <b>{updated}</b></span></div>"
+    )
+
+
+def days(shops: Sequence[Shop]) -> str:
+    """The business day that the wall is about."""
+    found = {shop.day for shop in shops}
+    if len(found) == 1:
+        return f"{found.pop():%a %d %b %Y}"
+    return "each on its latest day" if found else ""
+
+
+def wall_header(snapshot: Snapshot, now: datetime) -> str:
+    """The whole chain in five figures."""
+    shops = snapshot.shops
+    steps = total_funnel(shops)
+    last = max((shop.last_event for shop in shops if shop.last_event), default=None)
+    open_alerts = sum(len(shop.anomalies) for shop in shops)
+    return (
+        f'<div class="brand">Aisleflow<small>all shops<br>{days(shops)}</small></div><div class="kpis">'
+        + figure(number(len(shops)), "shops" if len(shops) != 1 else "shop")
+        + figure(number(steps.entry), "visitors")
+        + figure(percent(rate(steps.purchased, steps.entry)), "bought")
+        + figure(number(sum(shop.queue for shop in shops)), "in queues")
+        + figure(number(open_alerts), "alerts" if open_alerts != 1 else "alert")
+        + f"</div>{freshness(last, snapshot, now)}"
+    )
+
+
+EMPTY = """
+<div class="empty"><h1>No shop has sent anything yet</h1>
+<p>Watch simulated shops come alive:</p><pre>aisleflow demo</pre>
+<p>or publish your own events:</p><pre>aisleflow publish events FILE.jsonl</pre>
+<p>or send them to this server (<code>POST /events/ingest</code>). This page fills by itself.</p></div>
+"""
+
+
+UNKNOWN_SHOP = """
+<div class="empty"><h1>This shop is not known</h1><p>No event, transaction or layout of it has arrived.</p>
+<p><a class="back" href="/">‹ All shops</a></p></div>
+"""
+
+
+def queue_chart(shop: Shop) -> str:
+    """The queue over the day, with its scale."""
+    depths = [depth for _, depth in shop.trend]
+    if len(depths) < 2:
+        return '<p class="none">No queue readings yet</p>'
+    first, last = shop.trend[0][0], shop.trend[-1][0] + QUARTER
+    return (
+        f'<div class="chart"><div class="scale"><span>{max(max(depths), 4)}</span><span>0</span></div>'
+        f"{sparkline(depths, 600, 160)}"
+        f'<div class="times"><span>{clock(first, shop)}</span><span>{clock(last, shop)}</span></div></div>'
+    )
+
+
+def money(shop: Shop) -> str:
+    """Revenue with its currency."""
+    return f"{number(shop.revenue)} <i>{escape(shop.currency)}</i>" if shop.currency else number(shop.revenue)
+
+
+def shop_header(shop: Shop, snapshot: Snapshot, now: datetime, *, kiosk: bool) -> str:
+    """One shop in figures."""
+    back = "" if kiosk else '<a class="back" href="/">‹ All shops</a>'
+    return (
+        f'<div class="brand">{back}{escape(shop.name)}<small>{shop.day:%A %d %B %Y}</small></div><div class="kpis">'
+        + figure(number(shop.visitors), "visitors")
+        + figure(percent(shop.conversion), "bought")
+        + figure(number(shop.queue), f"in queue {direction(shop.trend, shop.queue)}")
+        + figure(percent(shop.abandonment), "left the queue")
+        + figure(dwell(shop.avg_dwell_ms), "in a zone")
+        + figure(number(shop.transactions), "receipts")
+        + figure(money(shop), "revenue")
+        + f"</div>{freshness(shop.last_event, snapshot, now)}"
+    )
+
+
+def shop_notes(shop: Shop) -> str:
+    """How far the figures of a shop can be trusted."""
+    return (
+        f'<p class="notes">{percent(shop.attributed)} bought by receipt (each receipt claims one visit) · '
+        f"{number(shop.unmatched)} seen inside only (the entrance camera missed them) · {number(shop.staff)} staff, "
+        "left out of every figure</p>"
+    )
+
+
+def panel(title: str, body: str, name: str = "") -> str:
+    """A titled part of the page."""
+    return f'<section class="panel {name}"><h2>{title}</h2>{body}</section>'
