@@ -85,8 +85,8 @@ class Anomalies(BaseModel):
 
 
 def rate(part: int, whole: int) -> float:
-    """A share to four decimals; 0 of nothing."""
-    return round(part / whole, 4) if whole else 0.0
+    """A share to four decimals, half up; 0 of nothing."""
+    return (20_000 * part + whole) // (2 * whole) / 10_000 if whole else 0.0
 
 
 def mean_ms(total: int, count: int) -> int:
@@ -111,7 +111,7 @@ def heatmap(zones: Sequence[Row]) -> dict[str, ZoneHeat]:
         zone["zone_id"]: ZoneHeat(
             frequency=zone["frequency"],
             avg_dwell_ms=mean_ms(zone["dwell_ms"], zone["frequency"]),
-            normalized=round(100 * zone["frequency"] / busiest),
+            normalized=(200 * zone["frequency"] + busiest) // (2 * busiest),
             data_confidence="HIGH" if zone["frequency"] >= CONFIDENT_FREQUENCY else "LOW",
         )
         for zone in zones

@@ -111,12 +111,12 @@ def mini_funnel(steps: Funnel) -> str:
     return f'<div class="mini" title="{title}"><div class="bars">{bars}</div><div class="counts">{counts}</div></div>'
 
 
-def heat_tiles(zones: dict[str, ZoneHeat], limit: int | None = None, *, dwell: bool = False) -> str:
+def heat_tiles(zones: dict[str, ZoneHeat], limit: int | None = None, *, detailed: bool = False) -> str:
     """Zones as tiles, the busiest first; brighter means busier, and the number says it."""
     tiles = []
     for zone, figures in list(zones.items())[:limit]:
         more = ""
-        if dwell:
+        if detailed:
             few = ' <span class="few">few visits</span>' if figures.data_confidence == "LOW" else ""
             more = f"<small>{dwell(figures.avg_dwell_ms)} on average{few}</small>"
         tiles.append(
