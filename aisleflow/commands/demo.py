@@ -58,6 +58,8 @@ def run(plan: Plan, data_dir: Path | None = None, workers: int | None = None) ->
     from aisleflow.supervisor import Supervisor
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console.width = 140  # a log file has no width: keep tables on one line
     settings = Settings()
     temporary = plan.check_s is not None and data_dir is None
     folder = data_dir or (Path(tempfile.mkdtemp(prefix="aisleflow-check-")) if temporary else settings.data_dir / "demo")
