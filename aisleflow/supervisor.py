@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import fcntl
+import functools
 import json
 import os
 import signal
@@ -322,6 +323,7 @@ class Supervisor:
             child = _Child(part, log, asyncio.get_running_loop().create_future())
             self._children[part.name] = child
             child.keeper = asyncio.create_task(self._keep(child))
+            child.keeper.add_done_callback(functools.partial(_tell_failure, child))
             fresh.append(child)
         await asyncio.gather(*(child.first_start for child in fresh))
 
@@ -486,6 +488,12 @@ class Supervisor:
         draft = self.data_dir / "run.json.draft"
         draft.write_text(json.dumps(known, indent=2))
         draft.replace(self.data_dir / "run.json")
+
+
+def _tell_failure(child: _Child, keeper: asyncio.Task[None]) -> None:
+    """A keeper that fails itself (a probe raised) must not leave the start waiting for ever."""
+    if not keeper.cancelled() and (error := keeper.exception()) is not None and not child.first_start.done():
+        child.first_start.set_exception(error)
 
 
 def _signal(child: _Child, number: int) -> None:

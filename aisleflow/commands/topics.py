@@ -37,6 +37,8 @@ def ensure(settings: Settings, timeout_s: float = 30) -> list[str]:
             other partitions, and with them the order of one store's facts.
         KafkaException: Kafka does not answer or refuses.
     """
+    import time
+
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
@@ -44,17 +46,13 @@ def ensure(settings: Settings, timeout_s: float = 30) -> list[str]:
     from schemas.topics import TOPICS
 
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
-    existing = admin.list_topics(timeout=timeout_s).topics
-    missing = []
-    for topic in TOPICS.values():
-        name = settings.topic_prefix + topic.name
-        if name not in existing:
-            missing.append(NewTopic(name, topic.partitions, settings.topic_replication, config=topic.config))
-        elif (found := len(existing[name].partitions)) != topic.partitions:
-            raise TopicsError(
-                f"topic {name} has {found} partitions instead of {topic.partitions}: use another "
-                "AISLEFLOW_TOPIC_PREFIX and publish again, or delete the topic if its facts are not needed"
-            )
+    wanted = {settings.topic_prefix + topic.name: topic for topic in TOPICS.values()}
+    there = admin.list_topics(timeout=timeout_s).topics
+    missing = [
+        NewTopic(name, topic.partitions, settings.topic_replication, config=topic.config)
+        for name, topic in wanted.items()
+        if name not in there
+    ]
     created = []
     for name, future in (admin.create_topics(missing, request_timeout=timeout_s) if missing else {}).items():
         try:
@@ -63,4 +61,16 @@ def ensure(settings: Settings, timeout_s: float = 30) -> list[str]:
         except KafkaException as error:  # somebody else was first
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    # A topic shows in the metadata a moment after its creation; who comes after us may count on it.
+    deadline = time.monotonic() + timeout_s
+    while not wanted.keys() <= (there := admin.list_topics(timeout=timeout_s).topics).keys():
+        if time.monotonic() > deadline:
+            raise TopicsError(f"Kafka does not show {', '.join(sorted(wanted.keys() - there.keys()))} yet; try again")
+        time.sleep(0.1)
+    for name, topic in wanted.items():
+        if (found := len(there[name].partitions)) != topic.partitions:
+            raise TopicsError(
+                f"topic {name} has {found} partitions instead of {topic.partitions}: use another "
+                "AISLEFLOW_TOPIC_PREFIX and publish again, or delete the topic if its facts are not needed"
+            )
     return created

@@ -1,0 +1,149 @@
+"""The broker that Maven fetched, and the registry's topics in it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from aisleflow.commands import topics
+from aisleflow.settings import Settings
+from infra.kafka import broker
+from infra.kafka.broker import Broker, BrokerError
+from schemas.topics import TOPICS
+from tests.conftest import free_port, running_kafka
+
+
+def test_the_broker_listens_on_loopback_only_and_makes_no_topics(tmp_path: Path) -> None:
+    properties = dict(line.split("=", 1) for line in Broker(tmp_path, 1, 2).properties().splitlines())
+    assert properties["listeners"] == "PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2"
+    assert properties["auto.create.topics.enable"] == "false"
+    largest = max(int(topic.config["max.message.bytes"]) for topic in TOPICS.values())
+    assert int(properties["message.max.bytes"]) >= largest
+
+
+@pytest.mark.parametrize(("program", "advice"), [("java", "install Java"), ("mvn", "install it to fetch")])
+def test_a_missing_program_is_named(program: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    real = {name: f"/usr/bin/{name}" for name in ("java", "mvn") if name != program}
+    monkeypatch.setattr(broker.shutil, "which", real.get)
+    with pytest.raises(BrokerError, match=advice):
+        broker.fetch_jars()
+
+
+def test_offline_is_said_and_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fake = tmp_path / "bin" / "mvn"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho '[ERROR] Unknown host' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    with pytest.raises(BrokerError, match=r"offline\?\n\[ERROR\] Unknown host"):
+        broker.fetch_jars()
+    assert not broker.jars_dir().exists()
+    assert not list(broker.jars_dir().parent.iterdir())
+
+
+def test_a_java_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(broker, "java_version", lambda: 11)
+    with pytest.raises(BrokerError, match="Java 11 is too old"):
+        broker.fetch_jars()
+
+
+def test_nobody_there_does_not_answer() -> None:
+    assert not broker.answers(f"127.0.0.1:{free_port()}")
+    assert not broker.answers("nonsense")
+
+
+def create(address: str, name: str, partitions: int) -> None:
+    admin = AdminClient({"bootstrap.servers": address})  # must live until the answer is there
+    admin.create_topics([NewTopic(name, partitions, 1)])[name].result()
+
+
+@pytest.mark.system
+def test_topics_are_created_once_and_never_changed(kafka: str, tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, kafka=kafka, topic_prefix="once.", data_dir=tmp_path)
+    assert sorted(topics.ensure(settings)) == sorted(f"once.{name}" for name in TOPICS)
+    assert topics.ensure(settings) == []
+    admin = AdminClient({"bootstrap.servers": kafka})
+    found = admin.list_topics(timeout=10).topics
+    for topic in TOPICS.values():
+        assert len(found[f"once.{topic.name}"].partitions) == topic.partitions
+    name = next(iter(TOPICS))
+    create(kafka, f"other.{name}", TOPICS[name].partitions + 1)
+    with pytest.raises(topics.TopicsError, match=f"other.{name} has {TOPICS[name].partitions + 1} partitions"):
+        topics.ensure(settings.model_copy(update={"topic_prefix": "other."}))
+
+
+@pytest.mark.system
+def test_a_misspelt_topic_is_an_error(kafka: str) -> None:
+    errors: list[object] = []
+    producer = Producer({"bootstrap.servers": kafka, "message.timeout.ms": 3000})
+    producer.produce("no-such-topic", b"x", on_delivery=lambda error, _: errors.append(error))
+    producer.flush(10)
+    assert errors
+    assert errors[0] is not None
+    assert "no-such-topic" not in AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
+
+
+@pytest.mark.system
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    port, controller = free_port(), free_port()
+    address = f"127.0.0.1:{port}"
+    command = [sys.executable, "-m", "infra.kafka.broker", "--data-dir", str(tmp_path / "kafka"), "--heap-mb", "256"]
+    command += ["--port", str(port), "--controller-port", str(controller)]
+
+    def start() -> "subprocess.Popen[bytes]":
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not broker.answers(address):
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return child
+
+    child = start()
+    try:
+        create(address, "t", 1)
+        producer = Producer({"bootstrap.servers": address, "acks": "all", "enable.idempotence": True, "linger.ms": 5})
+        for n in range(5000):
+            producer.produce("t", str(n))
+        assert producer.flush(30) == 0
+        child.kill()
+        child.wait()
+        began = time.monotonic()
+        child = start()
+        assert time.monotonic() - began < 30
+        producer.produce("t", b"5000")  # the same producer goes on
+        assert producer.flush(30) == 0
+        consumer = Consumer({"bootstrap.servers": address, "group.id": "g", "auto.offset.reset": "earliest"})
+        consumer.assign([TopicPartition("t", 0, 0)])
+        found: list[bytes] = []
+        deadline = time.monotonic() + 30
+        while len(found) < 5001 and time.monotonic() < deadline:
+            found += [message.value() or b"" for message in consumer.consume(1000, 1.0) if message.error() is None]
+        consumer.close()
+        assert found == [str(n).encode() for n in range(5001)]
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+@pytest.mark.system
+def test_a_data_directory_is_found_again_on_other_ports(tmp_path: Path) -> None:
+    with running_kafka(tmp_path / "kafka", free_port()) as address:
+        create(address, "kept", 3)
+    with running_kafka(tmp_path / "kafka", free_port()) as address:
+        assert len(AdminClient({"bootstrap.servers": address}).list_topics(timeout=10).topics["kept"].partitions) == 3
+
+
+def test_topics_without_kafka_is_an_error(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, kafka=f"127.0.0.1:{free_port()}", data_dir=tmp_path)
+    with pytest.raises(KafkaException):
+        topics.ensure(settings, timeout_s=1)
