@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,11 @@ def wait_for_leaders(settings: Settings) -> None:
     from schemas.topics import TOPICS
 
     deadline = time.monotonic() + START_TIMEOUT_S
+    names = [settings.topic_prefix + name for name in TOPICS]
     while True:
         try:
-            asyncio.run(Progress(settings).ends(settings.topic_prefix + name for name in TOPICS))
+            with ThreadPoolExecutor(1) as thread:  # a test with Playwright has a running loop in its own
+                thread.submit(lambda: asyncio.run(Progress(settings).ends(names))).result()
             return
         except KafkaException:
             if time.monotonic() > deadline:
