@@ -1,6 +1,7 @@
 """Layouts as a camera sees them: refusals in words, the line's sides, foot points in polygons."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,3 +138,13 @@ def test_the_bottom_centre_decides_and_the_first_of_two_zones_holds(vision: None
     assert [(s.zone, s.inside) for s in seen] == list(boxes.values())
     assert [s.track_id for s in seen] == list(range(len(boxes)))
     assert Geometry(scene).sightings(sv.Detections.empty()) == []
+
+
+def test_the_layout_in_the_documentation_fits() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "cameras.md").read_text()
+    shown = StoreLayout.model_validate_json(text.split("```json")[1].split("```")[0])
+    scene = scene_of(shown, "CAM-1", 768, 432)
+    assert scene.line is not None
+    # "walking to the left in the picture is coming in"
+    assert inside_of(scene.line, 500, 300) is True
+    assert inside_of(scene.line, 700, 300) is False
