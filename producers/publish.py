@@ -28,6 +28,7 @@ from schemas.topics import STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS, Topic
 MAX_LINE_BYTES = 1_000_000
 CONFIRM_EVERY = 20_000
 SHOWN_REFUSALS = 20
+METADATA_TIMEOUT_S = 10.0
 
 
 class PublishError(RuntimeError):
@@ -209,7 +210,7 @@ def publish_file(
         with path.open("rb") as file:
             stat = os.fstat(file.fileno())
             state = _State(settings, path, stat, f"{name} {variant}")
-            producer.list_topics(timeout=10)
+            producer.list_topics(timeout=METADATA_TIMEOUT_S)
             refused_to.unlink(missing_ok=True)
             for place, record in enumerate(records(file), 1):
                 if record.refusal is not None:
