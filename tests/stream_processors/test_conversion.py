@@ -85,7 +85,9 @@ SPANS: st.SearchStrategy[Span] = st.tuples(MOMENTS, st.sampled_from((0, 30_000, 
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("presence"), st.sampled_from("ABCD"), st.lists(SPANS, max_size=3)),
-        st.tuples(st.just("receipt"), MOMENTS.map(lambda moment: moment + 60_000), st.sampled_from(("T1", "T2", "T3", "T4", "T5"))),
+        st.tuples(
+            st.just("receipt"), MOMENTS.map(lambda moment: moment + 60_000), st.sampled_from(("T1", "T2", "T3", "T4", "T5"))
+        ),
         st.tuples(st.just("attribute")),
     ),
     max_size=25,

@@ -33,7 +33,11 @@ def course(text: str, claims: dict[str, tuple[str, str]] | None = None) -> list[
     ("why", "text", "expected"),
     [
         ("joining adds one", "10:01 BILLING_QUEUE_JOIN B visitor=A; 10:02 BILLING_QUEUE_JOIN B visitor=C", ["1: 1", "2: 2"]),
-        ("a reading sets it", "10:01 BILLING_QUEUE_JOIN B visitor=A depth=4; 10:02 BILLING_QUEUE_JOIN B visitor=C", ["1: 4", "2: 5"]),
+        (
+            "a reading sets it",
+            "10:01 BILLING_QUEUE_JOIN B visitor=A depth=4; 10:02 BILLING_QUEUE_JOIN B visitor=C",
+            ["1: 4", "2: 5"],
+        ),
         ("any event may carry one", "10:01 ZONE_DWELL SHELF depth=3", ["1: 3"]),
         ("a reading of zero", "10:01 BILLING_QUEUE_JOIN B; 10:02 ZONE_DWELL SHELF visitor=C depth=0", ["1: 1", "2: 0"]),
         ("joined already", "10:01 BILLING_QUEUE_JOIN B; 10:02 BILLING_QUEUE_JOIN B", ["1: 1"]),
@@ -76,7 +80,12 @@ def test_depth(why: str, text: str, expected: list[str]) -> None:
     [
         ("a purchase takes one", "10:01 BILLING_QUEUE_JOIN B", {"V": ("10:03", "T")}, ["1: 1", "3: 0"]),
         ("leaving later takes none", "10:01 BILLING_QUEUE_JOIN B; 10:05 EXIT", {"V": ("10:03", "T")}, ["1: 1", "3: 0"]),
-        ("a purchase after leaving takes none", "10:01 BILLING_QUEUE_JOIN B; 10:02 EXIT", {"V": ("10:03", "T")}, ["1: 1", "2: 0"]),
+        (
+            "a purchase after leaving takes none",
+            "10:01 BILLING_QUEUE_JOIN B; 10:02 EXIT",
+            {"V": ("10:03", "T")},
+            ["1: 1", "2: 0"],
+        ),
         ("a transaction comes after every event of its instant", "10:03 BILLING_QUEUE_JOIN B", {"V": ("10:03", "T")}, ["3: 0"]),
         ("of somebody who never joined", "10:01 ZONE_ENTER CASH", {"V": ("10:03", "T")}, []),
     ],
@@ -92,7 +101,9 @@ def visit_steps(draw: st.DrawFn) -> list[Step]:
     for moment in sorted(draw(st.lists(st.integers(0, 6), max_size=5))):
         key = (moment, draw(st.integers(0, 2)), draw(st.integers(0, 7)), draw(st.uuids().map(str)))
         set_to = draw(st.sampled_from((None, None, 0, 4)))
-        found.append(Step(key, draw(st.sampled_from((-1, 0, 1))) if set_to is not None else draw(st.sampled_from((-1, 1))), set_to))
+        found.append(
+            Step(key, draw(st.sampled_from((-1, 0, 1))) if set_to is not None else draw(st.sampled_from((-1, 1))), set_to)
+        )
     return sorted(found, key=lambda step: step.key)
 
 

@@ -94,6 +94,11 @@ def stays(visit: Visit) -> list[str]:
             "10:01 ZONE_ENTER CASH@C1; 10:02 ZONE_ENTER QUEUE@C2; 10:03 BILLING_QUEUE_JOIN @C3; 10:04 BILLING_QUEUE_ABANDON @C3",
             ["CASH 1:00-1:00 0 open", "QUEUE 2:00-4:00 120"],
         ),
+        (
+            "and is an event in that zone: it closes others of its camera",
+            "10:01 ZONE_ENTER CASH@C1; 10:02 ZONE_ENTER A@C2; 10:03 BILLING_QUEUE_JOIN @C2",
+            ["CASH 1:00-3:00 120 open", "A 2:00-3:00 60"],
+        ),
         ("without a zone and with none open it opens none", "10:01 BILLING_QUEUE_JOIN; 10:02 BILLING_QUEUE_ABANDON", []),
         ("no billing visit opened by name", "10:01 BILLING_QUEUE_JOIN A", ["A 1:00-1:00 0 open"]),
         (
@@ -174,9 +179,7 @@ def test_times_are_those_of_the_first_and_last_event_in_order_not_in_arrival() -
 
 def as_plain(visit: Visit) -> tuple[object, ...]:
     """All of a visit that rules read."""
-    stays = [
-        tuple(getattr(stay, name) for name in stay.__slots__ if name not in ("is_written",)) for stay in visit.zone_visits
-    ]
+    stays = [tuple(getattr(stay, name) for name in stay.__slots__ if name not in ("is_written",)) for stay in visit.zone_visits]
     names = [name for name in Visit.__slots__ if name not in ("zone_visits", "zone_rows")]
     return (stays, *(getattr(visit, name) for name in names))
 
