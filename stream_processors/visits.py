@@ -1,8 +1,9 @@
 """Visits and zone visits: the rules, without I/O.
 
-A visit is one visitor_id in one store on one business day. ``fold`` takes its events in the order of their keys; ``derive`` takes any
-collection of them. Folding event by event what arrives in order, and deriving from the set what does not, give the same visit:
-that is what makes every answer a function of the set of events. Rules: ``docs/metrics.md``.
+A visit is one visitor_id in one store on one business day. ``fold`` takes its events in the order of their keys;
+``derive`` takes any collection of them. Folding event by event what arrives in order, and deriving from the set what
+does not, give the same visit: that is what makes every answer a function of the set of events. Rules:
+``docs/metrics.md``.
 """
 
 from __future__ import annotations
@@ -158,32 +159,35 @@ def _stay_of(visit: Visit, fact: VisitFact, is_billing: IsBilling) -> ZoneVisit 
     zone_id = fact.zone_id
     stays = visit.zone_visits
     if zone_id is None:
-        # A BILLING_QUEUE event without a zone belongs to the billing zone visit opened last; it closes no other.
-        stay = next((stay for stay in reversed(stays) if stay.is_open and stay.is_billing), None)
-    else:
-        stay = None
-        for other in stays:
-            if other.is_open:
-                if other.zone_id == zone_id:
-                    stay = other
-                elif other.camera_id == fact.camera_id:
-                    _close(other, fact.at)
-        if stay is None and fact.event_type == "ZONE_EXIT":
-            stay = _just_closed(stays, zone_id, fact.at)
-        if stay is None:
-            stay = ZoneVisit(fact, zone_id, is_billing(zone_id))
-            stays.append(stay)
-            return stay
-    if stay is not None:
-        stay.camera_id = fact.camera_id
-        stay.ended_at = fact.at
-        stay.reported_dwell_ms = max(stay.reported_dwell_ms, fact.dwell_ms)
-        stay.is_written = False
+        # A BILLING_QUEUE event without a zone is one in the billing zone whose visit was opened last; with none open it
+        # opens none.
+        zone_id = next((stay.zone_id for stay in reversed(stays) if stay.is_open and stay.is_billing), None)
+        if zone_id is None:
+            return None
+    stay = None
+    for other in stays:
+        if other.is_open:
+            if other.zone_id == zone_id:
+                stay = other
+            elif other.camera_id == fact.camera_id:
+                _close(other, fact.at)
+    if stay is None and fact.event_type == "ZONE_EXIT":
+        stay = _just_closed(stays, zone_id, fact.at)
+    if stay is None:
+        stay = ZoneVisit(fact, zone_id, is_billing(zone_id))
+        stays.append(stay)
+        return stay
+    stay.camera_id = fact.camera_id
+    stay.ended_at = fact.at
+    stay.reported_dwell_ms = max(stay.reported_dwell_ms, fact.dwell_ms)
+    stay.is_written = False
     return stay
 
 
 def _just_closed(stays: list[ZoneVisit], zone_id: str, at: int) -> ZoneVisit | None:
-    """The zone's last zone visit if it was closed at this very moment: entering the next zone came a hair before leaving this one."""
+    """The zone's last zone visit if it was closed at this very moment: entering the next zone came a hair before
+    leaving this one.
+    """
     last = next((stay for stay in reversed(stays) if stay.zone_id == zone_id), None)
     return last if last is not None and not last.is_open and last.ended_at == at else None
 
