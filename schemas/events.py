@@ -1,9 +1,9 @@
 """Every event that Aisleflow reads or publishes, as Pydantic v2 models.
 
-These models are the contract: JSON Schema and AsyncAPI are exported from them (``schemas.export``), and the workers' fast
-decoder (``schemas.reading``) is built from the same annotations. Each constrained type below states its limits twice, for Pydantic
-and for msgspec, side by side, so that neither can change without the other; a property test holds the two readers to
-one verdict.
+These models are the contract: JSON Schema and AsyncAPI are exported from them (``schemas.export``), and the workers'
+fast decoder (``schemas.reading``) is built from the same annotations. Each constrained type below states its limits
+twice, for Pydantic and for msgspec, side by side, so that neither can change without the other; a property test holds
+the two readers to one verdict.
 
 Times are RFC 3339 with an offset. Money is decimal, in the currency named beside it. Durations are milliseconds.
 """
@@ -15,13 +15,13 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 STORE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@-]*$"
-# Zones, SKUs and visitors are named by people and by foreign systems: any printable text, but nothing that could break a
-# log line or hide in one.
-NAME_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+# Zones, SKUs and visitors are named by people and by foreign systems: any printable text, but nothing that could break
+# a log line or hide in one: no control characters, line separators or changes of writing direction.
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"
 RFC3339_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 
 EARLIEST_YEAR = 2000
@@ -32,6 +32,16 @@ MAX_METADATA_BYTES = 8192
 def _pattern(pattern: str, max_length: int | None = None) -> Meta:
     """The msgspec twin of a pattern: Python's ``$`` also matches before a final newline, ``\\Z`` does not."""
     return Meta(pattern=pattern.removesuffix("$") + r"\Z", max_length=max_length)
+
+
+def _amount(whole_digits: int) -> WithJsonSchema:
+    """How a decimal is written: as a number or, exactly, as text. Readers take more ways of writing than a sender
+    should use.
+    """
+    limit = 10**whole_digits
+    number = {"type": "number", "minimum": -limit, "maximum": limit}
+    text = {"type": "string", "pattern": rf"^[+-]?[0-9]{{1,{whole_digits}}}(\.[0-9]{{1,18}})?$"}
+    return WithJsonSchema({"anyOf": [number, text]}, mode="validation")
 
 
 def _rfc3339(value: object) -> object:
@@ -47,12 +57,13 @@ def _rfc3339(value: object) -> object:
 EventId = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"}), _pattern(UUID_PATTERN)]
 StoreId = Annotated[str, Field(pattern=STORE_PATTERN, max_length=64), _pattern(STORE_PATTERN, max_length=64)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128), _pattern(NAME_PATTERN, max_length=128)]
-Timestamp = Annotated[datetime, BeforeValidator(_rfc3339, json_schema_input_type=str), Field(strict=False), Meta(tz=True)]
+_TimeText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+Timestamp = Annotated[datetime, BeforeValidator(_rfc3339, json_schema_input_type=_TimeText), Field(strict=False), Meta(tz=True)]
 Share = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=1_000_000), Meta(ge=0, le=1_000_000)]
 DwellMs = Annotated[int, Field(ge=0, le=MAX_DWELL_MS), Meta(ge=0, le=MAX_DWELL_MS)]
-Money = Annotated[Decimal, Field(ge=-(10**12), le=10**12, allow_inf_nan=False)]
-Quantity = Annotated[Decimal, Field(ge=-(10**9), le=10**9, allow_inf_nan=False)]
+Money = Annotated[Decimal, Field(ge=-(10**12), le=10**12, allow_inf_nan=False), _amount(12)]
+Quantity = Annotated[Decimal, Field(ge=-(10**9), le=10**9, allow_inf_nan=False), _amount(9)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$"), _pattern(r"^[A-Z]{3}$")]
 Gtin = Annotated[str, Field(pattern=r"^[0-9]{8,14}$"), _pattern(r"^[0-9]{8,14}$")]
 
@@ -67,18 +78,22 @@ EventType = Literal[
     "BILLING_QUEUE_ABANDON",
 ]
 ZONE_EVENT_TYPES = frozenset({"ZONE_ENTER", "ZONE_EXIT", "ZONE_DWELL"})
+_ZONE_IS_NAMED: dict[str, Any] = {
+    "if": {"properties": {"event_type": {"enum": sorted(ZONE_EVENT_TYPES)}}, "required": ["event_type"]},
+    "then": {"properties": {"zone_id": {"type": "string"}}, "required": ["zone_id"]},
+}
 
 
 class Event(BaseModel):
     """What every event shares: strict types (``"1"`` is not a number), unknown fields ignored so that schemas can grow."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class Metadata(Event):
     """What a camera adds to a visit event. Further fields are allowed and kept as they came."""
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
     __pydantic_extra__: dict[str, JsonValue]
 
     queue_depth: Count | None = Field(None, description="People waiting at the billing zone, as the camera counted them.")
@@ -88,6 +103,8 @@ class Metadata(Event):
 
 class VisitEvent(Event):
     """One observation of one person by one camera. Its identity is ``event_id``: the same id again is a duplicate."""
+
+    model_config = ConfigDict(json_schema_extra=_ZONE_IS_NAMED)
 
     event_id: EventId = Field(description="UUID of the fact.")
     store_id: StoreId = Field(description="The shop; also the Kafka key.")

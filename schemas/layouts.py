@@ -51,7 +51,9 @@ class StoreCalendar:
         return epoch_ms(start.astimezone(UTC)), epoch_ms(end.astimezone(UTC))
 
     def opening_spells(self, day: date) -> list[tuple[int, int]]:
-        """The opening hours of a day as [from, to) in milliseconds since 1970. Hours past midnight belong to the day they begin."""
+        """The opening hours of a day as [from, to) in milliseconds since 1970. Hours past midnight belong to the day
+        they begin.
+        """
         if self.layout is None or self.layout.opening_hours is None:
             return [self.bounds(day)]
         spells = []

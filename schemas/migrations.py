@@ -1,8 +1,8 @@
 """Apply ``schemas/clickhouse/NNNN_words.sql`` to ClickHouse: in order, once, forward only.
 
-ClickHouse has no transactions over DDL, so every statement must be one that can run again (``IF NOT EXISTS``; a test holds
-the files to it). A file is recorded in ``schema_migrations`` after its last statement: a run cut short, or two runs at
-once, repeat statements without harm.
+ClickHouse has no transactions over DDL, so every statement must be one that can run again (``IF NOT EXISTS``; a test
+holds the files to it). A file is recorded in ``schema_migrations`` after its last statement: a run cut short, or two
+runs at once, repeat statements without harm.
 """
 
 import hashlib

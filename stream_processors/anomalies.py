@@ -24,7 +24,9 @@ Identity = tuple[AnomalyType, str]
 
 @dataclass(frozen=True)
 class DayFigures:
-    """One store's figures of one business day, staff left out. ``visitors`` and ``purchased`` count visitors, the rest all visits."""
+    """One store's figures of one business day, staff left out. ``visitors`` and ``purchased`` count visitors, the rest
+    all visits.
+    """
 
     visitors: int = 0
     purchased: int = 0
@@ -211,7 +213,8 @@ def mean_depth(courses: Iterable[tuple[int, list[tuple[int, int]]]]) -> float:
     """The depth that is usual in an hour: its mean over time in the same hour of earlier days.
 
     Args:
-        courses: per day, the start of the hour (milliseconds since 1970) and the day's (time, depth) in order up to its end.
+        courses: per day, the start of the hour (milliseconds since 1970) and the day's (time, depth) in order up to its
+            end.
     """
     total = spent = 0
     for start, course in courses:

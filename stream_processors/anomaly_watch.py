@@ -133,7 +133,8 @@ class AnomalyWatch:
                         name.encode(),
                         on_delivery=lambda error, _: raise_on(error),
                     )
-        # Alerts first: written rows are not looked at again, so a crash between the two must repeat an alert rather than lose it.
+        # Alerts first: written rows are not looked at again, so a crash between the two must repeat an alert rather
+        # than lose it.
         self._producer.flush()
         if rows:
             self._sink.insert_blocking("anomalies", COLUMNS, rows, str(uuid.uuid4()))

@@ -1,7 +1,8 @@
 """Who bought: the rules, without I/O.
 
-``purchased``: a billing presence overlaps the five minutes before a transaction. ``attributed``: each transaction claims at most one
-visit, the one longest in the queue, so that attributed conversion cannot exceed transactions over visitors. Rules: ``docs/metrics.md``.
+``purchased``: a billing presence overlaps the five minutes before a transaction. ``attributed``: each transaction
+claims at most one visit, the one longest in the queue, so that attributed conversion cannot exceed transactions over
+visitors. Rules: ``docs/metrics.md``.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class ConversionDay:
         return False
 
     def near(self, paid_at: int) -> list[tuple[int, str]]:
-        """Visits with a presence that overlaps the window of a transaction, as (start of the earliest such presence, visitor_id)."""
+        """Visits with a presence that overlaps the window of a transaction, as (start of the earliest such presence,
+        visitor_id).
+        """
         found = []
         for visitor_id in self._buckets.get(paid_at // PURCHASE_WINDOW_MS, ()):
             starts = [span[0] for span in self._presences[visitor_id] if overlaps(span, paid_at)]

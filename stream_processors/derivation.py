@@ -1,7 +1,8 @@
 """From batches of records to rows in ClickHouse: the cycle that every worker runs.
 
-The order of a cycle is what makes it exact (``docs/delivery.md``): read, drop what is stored already, insert raw facts, remember their ids,
-bring the store days they touch up to date, insert derived rows, and only then let the engine acknowledge.
+The order of a cycle is what makes it exact (``docs/delivery.md``): read, drop what is stored already, insert raw facts,
+remember their ids, bring the store days they touch up to date, insert derived rows, and only then let the engine
+acknowledge.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ class Cycle:
 
 @dataclass
 class Parted:
-    """A cycle's facts: the new ones with the time Kafka took them (milliseconds), and where those that it repeats are stored."""
+    """A cycle's facts: the new ones with the time Kafka took them (milliseconds), and where those that it repeats are
+    stored.
+    """
 
     visits: list[tuple[VisitFact, int]]
     transactions: list[tuple[TransactionFact, int]]
@@ -85,7 +88,9 @@ class Parted:
         return {store_id for store_id, _ in self.moments()}
 
     def moments(self) -> Iterator[tuple[str, int]]:
-        """(store_id, time) of everything that a day must be open for. A payment just after midnight concerns the evening before too."""
+        """(store_id, time) of everything that a day must be open for. A payment just after midnight concerns the
+        evening before too.
+        """
         for fact, _ in self.visits:
             yield fact.store_id, fact.at
         for stored in self.stored_events:
@@ -287,8 +292,8 @@ class Derivation:
             if day not in fresh:
                 day.take(fact)
                 touched.add(day)
-        # A stored fact is mostly a duplicate. But another worker may have stored it after this one opened the day (it was losing the partition as
-        # we got it), so memory need not hold it: its visit is derived anew.
+        # A stored fact is mostly a duplicate. But another worker may have stored it after this one opened the day (it
+        # was losing the partition as we got it), so memory need not hold it: its visit is derived anew.
         for stored in parted.stored_events:
             store = stores[stored.store_id]
             day = store.days[store.day_of(stored.at)]
@@ -319,7 +324,9 @@ class Derivation:
     async def _open_stores(
         self, stores: dict[str, Store], new_layouts: list[tuple[StoreLayout, int]], parted: Parted
     ) -> set[StoreDay]:
-        """Know the layout of every store in the cycle; one whose rules a new layout changes derives all of its days anew."""
+        """Know the layout of every store in the cycle; one whose rules a new layout changes derives all of its days
+        anew.
+        """
         named_layouts = {layout.store_id for layout, _ in new_layouts}
         missing = [name for name in parted.store_ids | named_layouts if name not in stores or name in named_layouts]
         layouts = await self._ask(self._history.layouts, missing) or {}

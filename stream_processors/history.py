@@ -24,8 +24,9 @@ QUERY_SETTINGS = {"max_query_size": 16 * 2**20}
 StoreDate = tuple[str, date]
 _line_decoder = msgspec.json.Decoder()
 
-_EVENT_COLUMNS = """store_id, toString(event_id), camera_id, visitor_id, event_type, toUnixTimestamp64Milli(timestamp) AS at,
-    zone_id, dwell_ms, is_staff, JSONExtract(metadata, 'queue_depth', 'Nullable(Int64)'), JSONExtractUInt(metadata, 'session_seq')"""
+_EVENT_COLUMNS = """store_id, toString(event_id), camera_id, visitor_id, event_type,
+    toUnixTimestamp64Milli(timestamp) AS at, zone_id, dwell_ms, is_staff,
+    JSONExtract(metadata, 'queue_depth', 'Nullable(Int64)'), JSONExtractUInt(metadata, 'session_seq')"""
 
 
 class StoredEvent(NamedTuple):

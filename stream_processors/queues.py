@@ -1,8 +1,8 @@
 """The depth of the billing queue: the rules, without I/O.
 
-Each visit contributes steps (``steps_of``); a store's depth is their fold in the order of events (``run``). An event that carries
-``metadata.queue_depth`` sets the depth; a join without it adds one; leaving takes one, whether by walking off or by the transaction that
-claims the visit. Rules: ``docs/metrics.md``.
+Each visit contributes steps (``steps_of``); a store's depth is their fold in the order of events (``run``). An event
+that carries ``metadata.queue_depth`` sets the depth; a join without it adds one; leaving takes one, whether by walking
+off or by the transaction that claims the visit. Rules: ``docs/metrics.md``.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ class QueueDay:
         self._changed_from = at if self._changed_from is None else min(at, self._changed_from)
 
     def changes(self, everything: bool = False) -> dict[int, int | None]:
-        """Bring the depth up to date and return what differs from ``rows``: time to depth, None where nothing changes any more.
+        """Bring the depth up to date and return what differs from ``rows``: time to depth, None where nothing changes
+        any more.
 
         ``everything`` compares the whole day, for a day just loaded; else only from the first changed step on.
         """

@@ -1,7 +1,7 @@
 """One business day of one store in memory: visits, queue and conversion together, and the rows they make.
 
-Memory is a cache: a day can be built at any time from the facts in ClickHouse (``restore``), which also compares what is written there with
-what should be, so that a crash between two inserts leaves nothing wrong behind.
+Memory is a cache: a day can be built at any time from the facts in ClickHouse (``restore``), which also compares what
+is written there with what should be, so that a crash between two inserts leaves nothing wrong behind.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ VISIT_COLUMNS = (
 
 @dataclass
 class DerivedRows:
-    """Rows for ClickHouse, in the order in which they must be inserted: a visit's row vouches for the zone rows before it."""
+    """Rows for ClickHouse, in the order in which they must be inserted: a visit's row vouches for the zone rows before
+    it.
+    """
 
     zone_visits: list[Row] = field(default_factory=list)
     queue_depth: list[Row] = field(default_factory=list)
@@ -69,8 +71,8 @@ def clickhouse_time(at: int) -> str:
 class StoreDay:
     """The visits of one store on one business day.
 
-    ``take`` and ``add_receipt`` feed it facts that it has not seen; ``late`` names the visits that must be derived anew, for which the caller
-    fetches all events and calls ``replace``; ``settle`` returns the rows that changed.
+    ``take`` and ``add_receipt`` feed it facts that it has not seen; ``late`` names the visits that must be derived
+    anew, for which the caller fetches all events and calls ``replace``; ``settle`` returns the rows that changed.
     """
 
     __slots__ = (
@@ -182,7 +184,9 @@ class StoreDay:
         return receipt[1] if receipt else ""
 
     def _refresh(self, touched: set[str]) -> set[str]:
-        """Carry changed visits and new transactions through conversion and queue; returns all visits whose rows may differ."""
+        """Carry changed visits and new transactions through conversion and queue; returns all visits whose rows may
+        differ.
+        """
         for visitor_id in touched:
             visit = self.visits[visitor_id]
             self.conversion.set_presences(visitor_id, [] if visit.is_staff else visit.billing_presences())

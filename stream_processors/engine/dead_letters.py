@@ -1,6 +1,7 @@
 """Dead letters: what could not be read keeps its key and bytes, with headers that say where it came from and why.
 
-Retry policy: only records that can never be read come here. What fails for a passing reason is tried again where it stands.
+Retry policy: only records that can never be read come here. What fails for a passing reason is tried again where it
+stands.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Batches for Faust: one message per partition and fetch instead of one per record.
 
-Faust spends some 80 microseconds on every message it delivers: streams, events, acknowledgements. ``faust.App(ConsumerScheduler=...)`` is a
-public setting whose ``iterate`` decides what is delivered. This one hands over all records of a partition as one message that carries the
-offset of the last, so Faust keeps its assignor, rebalancing, back-pressure and commits, and its cost is paid once a batch.
+Faust spends some 80 microseconds on every message it delivers: streams, events, acknowledgements.
+``faust.App(ConsumerScheduler=...)`` is a public setting whose ``iterate`` decides what is delivered. This one hands
+over all records of a partition as one message that carries the offset of the last, so Faust keeps its assignor,
+rebalancing, back-pressure and commits, and its cost is paid once a batch.
 
-Offsets: Faust sees a jump from the last message's offset to this one's and books the offsets between as a gap, which it commits together
-with the message that follows the gap, never before it. So an offset is committed only when the batch that holds it was acknowledged.
+Offsets: Faust sees a jump from the last message's offset to this one's and books the offsets between as a gap, which it
+commits together with the message that follows the gap, never before it. So an offset is committed only when the batch
+that holds it was acknowledged.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from faust.types.transports import SchedulingStrategyT
 
 
 class RecordBatch(NamedTuple):
-    """The records of one partition in one fetch, in offset order; each has ``key``, ``value``, ``offset``, ``timestamp`` and ``headers``."""
+    """The records of one partition in one fetch, in offset order; each has ``key``, ``value``, ``offset``,
+    ``timestamp`` and ``headers``.
+    """
 
     tp: TP
     records: list[Any]

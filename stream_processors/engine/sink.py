@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
-# Errors that trying again cannot mend: rows that ClickHouse cannot read, tables and columns that are not there, a refused user.
+# Errors that trying again cannot mend: rows that ClickHouse cannot read, tables and columns that are not there, a
+# refused user.
 HOPELESS_CODES = (6, 16, 26, 27, 33, 38, 41, 47, 53, 60, 62, 72, 81, 117, 192, 193, 194, 497, 516)
 
 _encoder = msgspec.json.Encoder()
@@ -47,7 +48,8 @@ class ClickHouseSink:
             table: the table.
             columns: the names of the rows' fields.
             rows: sequences of JSON-ready values; none is no insert.
-            token: names this batch, the same whenever the same records are tried again, so that ClickHouse keeps one copy.
+            token: names this batch, the same whenever the same records are tried again, so that ClickHouse keeps one
+                copy.
 
         Raises:
             CannotWrite: ClickHouse says that it never will take these rows.

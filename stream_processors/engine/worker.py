@@ -1,8 +1,8 @@
 """The Faust worker: gathers batches, runs a cycle over them, acknowledges what the cycle has confirmed.
 
-Deriving knows nothing of Faust, and Faust nothing of deriving: between them stands ``Cycles``, which hands a list of ``RecordBatch`` to a
-callable and acknowledges the messages that brought them once it returns. If it raises, nothing is acknowledged and the process ends: whoever
-runs it starts it again, and Kafka delivers the records anew.
+Deriving knows nothing of Faust, and Faust nothing of deriving: between them stands ``Cycles``, which hands a list of
+``RecordBatch`` to a callable and acknowledges the messages that brought them once it returns. If it raises, nothing is
+acknowledged and the process ends: whoever runs it starts it again, and Kafka delivers the records anew.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ EXIT_FAILED = 76
 class Cycles:
     """Gathers messages for a moment, derives them together, acknowledges them together.
 
-    Back-pressure: ``offer`` waits while a full cycle is gathered, Faust's stream buffer fills behind it, and Faust stops fetching.
+    Back-pressure: ``offer`` waits while a full cycle is gathered, Faust's stream buffer fills behind it, and Faust
+    stops fetching.
     """
 
     def __init__(self, derive: Derive, gather_s: float, max_records: int) -> None:
@@ -163,7 +164,9 @@ def create_app(
 
 
 async def _or_leave(work: Awaitable[None]) -> None:
-    """Do the work; if it fails, end the process. Faust would acknowledge and go on, where records must be delivered anew."""
+    """Do the work; if it fails, end the process. Faust would acknowledge and go on, where records must be delivered
+    anew.
+    """
     try:
         await work
     except asyncio.CancelledError:
@@ -174,7 +177,9 @@ async def _or_leave(work: Awaitable[None]) -> None:
 
 
 class Watchdog(threading.Thread):
-    """Ends the process when records wait and no cycle has ended for long: a stuck worker looks alive from outside, so it must not stay."""
+    """Ends the process when records wait and no cycle has ended for long: a stuck worker looks alive from outside, so
+    it must not stay.
+    """
 
     def __init__(self, cycles: Cycles, stuck_after_s: float = STUCK_AFTER_S) -> None:
         super().__init__(name="watchdog", daemon=True)
