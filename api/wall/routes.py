@@ -55,7 +55,7 @@ def install(app: FastAPI, settings: Settings) -> None:
 
     @ui.page("/", title="Aisleflow: all shops")
     async def wall(kiosk: Kiosk = None) -> None:
-        with _page(kiosk is not None, "fixed"):
+        with _page(kiosk is not None, "whole"):
             show = _wall(kiosk is not None)
         await _keep_showing(live, show)
 
@@ -74,7 +74,7 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 def _page(kiosk: bool, kind: str = "") -> ui.element:
     ui.add_css(CSS)
-    return ui.element("main").classes(f"wall {kind} {'kiosk' if kiosk else ''}")
+    return ui.element("div").classes(f"wall {kind} {'kiosk' if kiosk else ''}")
 
 
 async def _keep_showing(live: Live, show: Show) -> None:

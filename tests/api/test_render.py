@@ -1,0 +1,221 @@
+"""What the wall says, and that nothing from outside becomes HTML."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from api.stores.answers import Anomaly, Funnel, heatmap
+from api.wall import render
+from api.wall.live import Shop, Snapshot, trend
+
+NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
+NASTY = "<script>alert('x')</script>\"&"
+
+
+def make_shop(**changes: object) -> Shop:
+    shop = Shop(
+        store_id="S1",
+        name="Goa",
+        day=date(2026, 3, 3),
+        zone=ZoneInfo("Asia/Kolkata"),
+        last_event=NOW - timedelta(seconds=9),
+        is_stale=False,
+        visitors=145,
+        conversion=0.3793,
+        attributed=0.3586,
+        abandonment=0.12,
+        unmatched=6,
+        staff=4,
+        avg_dwell_ms=48_000,
+        transactions=54,
+        revenue=61240.5,
+        currency="INR",
+        funnel=Funnel(entry=145, zone_visit=132, billing_queue=85, purchased=55),
+        zones=heatmap([{"zone_id": "SKINCARE", "frequency": 87, "dwell_ms": 87_000}]),
+        queue=3,
+        trend=[(NOW - timedelta(minutes=15), 2), (NOW, 3)],
+    )
+    return replace(shop, **changes)  # type: ignore[arg-type]
+
+
+def make_anomaly(severity: str = "WARN", minutes_ago: int = 5, **changes: object) -> Anomaly:
+    fields = {
+        "type": "QUEUE_SPIKE",
+        "subject": "",
+        "severity": severity,
+        "message": "8 people are waiting",
+        "suggested_action": "Open another till.",
+        "detected_at": NOW - timedelta(minutes=minutes_ago),
+        "value": 8,
+        "baseline": 2.5,
+        "closed_at": None,
+        **changes,
+    }
+    return Anomaly.model_validate(fields)
+
+
+class _Reader(HTMLParser):
+    """Collects tags and text, and insists that every tag is closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open, f"unclosed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += f" {data}"
+
+
+def every_part(shop: Shop, snapshot: Snapshot) -> str:
+    return "".join(
+        (
+            render.card(shop, NOW),
+            render.wall_header(snapshot, NOW),
+            render.shop_header(shop, snapshot, NOW, kiosk=False),
+            render.banner(snapshot, NOW),
+            render.alerts(render.worst_first([shop]), 4),
+            render.heat_tiles(render.total_zones([shop]), detailed=True),
+            render.queue_chart(shop),
+            render.shop_notes(shop),
+            render.money(shop),
+            render.panel("Funnel", render.funnel_bars(shop.funnel)),
+            render.EMPTY,
+            render.UNKNOWN_SHOP,
+        )
+    )
+
+
+def test_a_card_says_the_figures() -> None:
+    text = _Reader(render.card(make_shop(), NOW)).text
+    for words in ("Goa", "145", "37.9\u2009%", "in queue", "3", "▲ growing", "SKINCARE", "87", "last event 9\u2009s ago"):
+        assert words in text
+    assert [w for w in text.split() if w.isdecimal()].count("55") == 1, "the funnel ends with the purchases"
+
+
+def test_colours_have_words_beside_them() -> None:
+    stale = make_shop(is_stale=True, anomalies=[make_anomaly("CRITICAL")], last_event=NOW - timedelta(minutes=25))
+    text = _Reader(render.card(stale, NOW)).text
+    assert "Critical" in text and "silent: last event 25\u2009min ago" in text
+
+
+def test_alerts_say_what_to_do_the_worst_and_newest_first() -> None:
+    shop = make_shop(anomalies=[make_anomaly("INFO"), make_anomaly("CRITICAL", 9, message="older")])
+    other = make_shop(name="Pune", anomalies=[make_anomaly("CRITICAL", 2, message="newer", subject="CAM_1")])
+    text = _Reader(render.alerts(render.worst_first([shop, other]), 2)).text
+    assert text.index("newer") < text.index("older") and "Pune · CAM_1" in text
+    assert "→ Open another till." in text and "since 17:21 IST" in text and "and 1 more" in text
+    assert "8 people" not in text
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "state", "says"),
+    [
+        (Snapshot((), NOW), "LIVE", ""),
+        (Snapshot((), NOW, behind="No worker is running"), "BEHIND", "No worker is running"),
+        (
+            Snapshot((), NOW - timedelta(minutes=3), problem="The database does not answer"),
+            "NOT LIVE",
+            "The database does not answer. Figures are of 3\u2009min ago. Trying again.",
+        ),
+        (Snapshot(problem="The database does not answer"), "NOT LIVE", "The database does not answer. Trying again."),
+    ],
+)
+def test_what_is_not_current_says_so(snapshot: Snapshot, state: str, says: str) -> None:
+    assert state in render.state(snapshot)
+    assert says in _Reader(render.banner(snapshot, NOW)).text
+
+
+def test_nothing_from_outside_becomes_html() -> None:
+    nasty = make_shop(
+        store_id=NASTY,
+        name=NASTY,
+        currency=NASTY,
+        zones=heatmap([{"zone_id": NASTY, "frequency": 1, "dwell_ms": 0}]),
+        anomalies=[make_anomaly(subject=NASTY, message=NASTY, suggested_action=NASTY)],
+    )
+    snapshot = Snapshot((nasty,), NOW, behind=NASTY)
+    read = _Reader(every_part(nasty, snapshot))
+    assert "script" not in read.tags and read.text.count("<script>") >= 8
+    assert 'href="/shops/%3Cscript' in render.card(nasty, NOW)
+
+
+def test_a_shop_without_anything_is_shown() -> None:
+    empty = make_shop(last_event=None, visitors=0, zones={}, trend=[], currency=None, funnel=render.total_funnel([]))
+    text = _Reader(every_part(empty, Snapshot((empty,), NOW))).text
+    assert "last event never" in text and "No zone visits yet" in text and "No queue readings yet" in text
+
+
+def test_all_shops_together() -> None:
+    zones = heatmap(
+        [
+            {"zone_id": "SKINCARE", "frequency": 13, "dwell_ms": 0},
+            {"zone_id": "HAIR", "frequency": 200, "dwell_ms": 200_000},
+        ]
+    )
+    shops = [make_shop(), make_shop(zones=zones)]
+    assert render.total_funnel(shops) == Funnel(entry=290, zone_visit=264, billing_queue=170, purchased=110)
+    total = render.total_zones(shops)
+    assert [(zone, heat.frequency, heat.normalized) for zone, heat in total.items()] == [
+        ("HAIR", 200, 100),
+        ("SKINCARE", 100, 50),
+    ]
+    assert total["SKINCARE"].avg_dwell_ms == 870
+
+
+@pytest.mark.parametrize(("shops", "expected"), [(1, 1), (2, 2), (4, 3), (6, 3), (12, 4), (20, 5), (30, 7)])
+def test_columns(shops: int, expected: int) -> None:
+    assert render.columns(shops) == expected
+
+
+def test_more_shops_than_fit_take_turns() -> None:
+    shops = [make_shop(store_id=str(i)) for i in range(70)]
+    seen = [render.on_screen(shops, NOW + timedelta(seconds=render.PAGE_S * turn)) for turn in range(3)]
+    assert sorted(len(page) for page in seen) == [10, 30, 30]
+    assert {shop.store_id for page in seen for shop in page} == {str(i) for i in range(70)}
+
+
+def test_trend_holds_the_last_depth_where_nothing_changed() -> None:
+    def at(minute: int) -> datetime:
+        return NOW + timedelta(minutes=minute)
+
+    rows = [
+        {"quarter": at(0), "deepest": 4, "last": 1},
+        {"quarter": at(45), "deepest": 0, "last": 0},
+        {"quarter": at(60), "deepest": 2, "last": 2},
+    ]
+    steps = [4, 1, 1, 1, 2, 2, 2]
+    assert trend(rows, at(92)) == [(at(15 * i), depth) for i, depth in enumerate(steps)]
+    assert trend([], NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(-5, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (7200, "2 h"), (47 * 3600, "47 h"), (72 * 3600, "3 days")],
+)
+def test_duration(seconds: float, expected: str) -> None:
+    assert render.duration(seconds).replace("\u2009", " ") == expected
+
+
+def test_heat_runs_from_cold_to_hot() -> None:
+    assert render.heat_colour(-1) == render.heat_colour(0) == "rgb(25,47,66)"
+    assert render.heat_colour(1) == "rgb(190,74,20)"
