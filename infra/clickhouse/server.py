@@ -62,9 +62,10 @@ _NOT_SETTINGS = {
     "wait_end_of_query",
 }  # fmt: skip
 _SETTING_NAME = re.compile(r"[a-z][a-z0-9_]{0,100}")
+# None that names a file (format_schema, format_template_row, output_format_schema, ...) or takes more of the machine.
 _ANALYST_SETTING = re.compile(
-    r"(input|output)_format_\w+|format_\w+|date_time_\w+|max_(block_size|threads|rows_to_read|bytes_to_read)|"
-    r"session_timezone|final|use_query_cache|join_use_nulls|extremes|log_comment|"
+    r"output_format_(json|csv|tsv|native|pretty|decimal|float|arrow|parquet)_\w+|format_csv_\w+|date_time_\w+|"
+    r"max_(block_size|rows_to_read|bytes_to_read)|session_timezone|final|join_use_nulls|extremes|log_comment|"
     r"cancel_http_readonly_queries_on_client_close"
 )
 #: What an analyst may lower and never raise.

@@ -25,7 +25,10 @@ HARMLESS_TABLE_FUNCTIONS = {
     "values", "view", "zeros", "zeros_mt",
 }  # fmt: skip
 # Refused wherever they stand: functions need no parenthesis in `arrayMap(file, ...)` or `APPLY file`.
-_REACHES_OUTSIDE = re.compile("outfile|infile|file|eval|ai[a-z]+|executable")
+REACHES_OUTSIDE = {
+    "aiclassify", "aiembed", "aiextract", "aifilter", "aigenerate", "airedact", "aisimilarity", "aitranslate", "eval",
+    "executable", "file", "hascolumnintable", "infile", "outfile", "reversednsquery",
+}  # fmt: skip
 # The engine takes these as quotes too, and so would read other tokens than we do.
 _TYPOGRAPHIC_QUOTES = re.compile("[\u2018\u2019\u201c\u201d]")
 
@@ -132,7 +135,7 @@ def check_analyst(statement: Statement, table_functions: frozenset[str]) -> None
         if token.kind == "quoted" and "\\" in token.text:
             raise refuse("a backslash in a quoted name")
         name = token.text.strip('`"').lower() if token.kind in {"word", "quoted"} else ""
-        if _REACHES_OUTSIDE.fullmatch(name):
+        if name in REACHES_OUTSIDE:
             raise refuse(name)
         if token.text == "(" and before in outside:
             raise refuse(f"the table function {before}")

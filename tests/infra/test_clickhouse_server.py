@@ -21,7 +21,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, StreamFailureError
 
 from infra.clickhouse.compression import MAX_BODY_BYTES
-from infra.clickhouse.statement import HARMLESS_TABLE_FUNCTIONS
+from infra.clickhouse.statement import HARMLESS_TABLE_FUNCTIONS, REACHES_OUTSIDE
 from tests.conftest import answers, free_port
 
 pytestmark = pytest.mark.system
@@ -207,6 +207,27 @@ def test_an_analyst_cannot_raise_the_limits(analyst: Client, clickhouse: str) ->
         assert refused.headers["X-ClickHouse-Exception-Code"] == "164"
     with pytest.raises(ClickHouseError, match="396"):
         _ = analyst.query("SELECT number FROM numbers(1100000)").result_rows
+
+
+def test_settings_that_name_files_are_not_for_analysts(clickhouse: str, tmp_path: Path) -> None:
+    url = urlsplit(clickhouse)
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    assert url.password is not None
+    with httpx.Client(base_url=f"http://127.0.0.1:{url.port}", auth=("analyst", url.password[::-1])) as http:
+        for name in ("format_template_resultset", "format_template_row", "format_schema", "output_format_schema"):
+            answer = http.post("/", params={name: str(secret)}, content="SELECT 1 FORMAT Template")
+            assert answer.headers["X-ClickHouse-Exception-Code"] == "164", name
+            assert "secret\n" not in answer.text
+        for sql in ("SELECT 1 FORMAT JSON", "SELECT 1 FORMAT CSV"):
+            settings = {"output_format_json_quote_64bit_integers": "1", "session_timezone": "Europe/Paris"}
+            assert http.post("/", params=settings, content=sql).status_code == 200
+
+
+def test_every_function_that_asks_a_model_is_refused(client: Client) -> None:
+    found = client.query("SELECT lower(name) FROM system.functions WHERE lower(name) LIKE 'ai%'").result_rows
+    assert found
+    assert {row[0] for row in found} <= REACHES_OUTSIDE
 
 
 def test_every_table_function_is_known_or_refused(client: Client) -> None:

@@ -44,7 +44,7 @@ def test_parse_refuses(body: bytes) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT count() FROM visits",
+        "SELECT count() FROM aisleflow.visits",
         "WITH 1 AS x SELECT x",
         "(SELECT 1) UNION ALL (SELECT 2)",
         "SELECT 'file(' || \"url\" FROM t -- file('/etc/passwd')",
@@ -82,6 +82,7 @@ def test_an_analyst_may(sql: str) -> None:
         "SELECT $a$ ' $a$, file('/etc/passwd'), $a$ ' $a$",
         "SELECT * FROM eval('SELECT 1')",
         "SELECT aiGenerate('x')",
+        "SELECT hasColumnInTable('10.0.0.1', 'd', 't', 'c')",
     ],
 )
 def test_an_analyst_may_not(sql: str) -> None:
