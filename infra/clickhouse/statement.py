@@ -27,7 +27,7 @@ HARMLESS_TABLE_FUNCTIONS = {
 # Refused wherever they stand: functions need no parenthesis in `arrayMap(file, ...)` or `APPLY file`.
 REACHES_OUTSIDE = {
     "aiclassify", "aiembed", "aiextract", "aifilter", "aigenerate", "airedact", "aisimilarity", "aitranslate", "eval",
-    "executable", "file", "hascolumnintable", "infile", "outfile", "reversednsquery",
+    "executable", "file", "infile", "outfile",
 }  # fmt: skip
 # The engine takes these as quotes too, and so would read other tokens than we do.
 _TYPOGRAPHIC_QUOTES = re.compile("[\u2018\u2019\u201c\u201d]")

@@ -82,7 +82,6 @@ def test_an_analyst_may(sql: str) -> None:
         "SELECT $a$ ' $a$, file('/etc/passwd'), $a$ ' $a$",
         "SELECT * FROM eval('SELECT 1')",
         "SELECT aiGenerate('x')",
-        "SELECT hasColumnInTable('10.0.0.1', 'd', 't', 'c')",
     ],
 )
 def test_an_analyst_may_not(sql: str) -> None:
