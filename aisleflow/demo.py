@@ -133,6 +133,9 @@ async def play(plan: Plan, settings: Settings, url: str, console: Console, recor
         await live
         console.print(f"Sent {feed.sent:,} records ({feed.live_sent:,} of them live); checking every answer of every shop")
         await _caught_up(settings, console)
+    except asyncio.CancelledError:
+        feed.cut_off.set()
+        raise
     finally:
         feed.stop.set()
     assert record is not None
@@ -145,6 +148,8 @@ class _Feed:
     def __init__(self, plan: Plan, settings: Settings, shops: list[Shop], record: Path | None) -> None:
         self.plan, self.settings, self.shops = plan, settings, shops
         self.stop = threading.Event()
+        # Somebody ends the demo: do not wait for a Kafka that is going away as well.
+        self.cut_off = threading.Event()
         self.sent = self.live_sent = 0
         self.at_ms = 0
         self._messages = plan.messages(shops)
@@ -210,9 +215,8 @@ class _Feed:
     def _flush(self) -> None:
         if self._record is not None:
             self._record.flush()
-        while self._producer.flush(1.0) and not self.stop.is_set():
+        while self._producer.flush(0.5) and not self.cut_off.is_set():
             pass
-        self._producer.flush(10.0)
         raise_on(self._failure)
 
 
