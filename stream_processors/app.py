@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import faust
 from prometheus_client import start_http_server
@@ -14,6 +15,7 @@ from schemas import topics
 from stream_processors.anomaly_watch import AnomalyWatch
 from stream_processors.derivation import Derivation
 from stream_processors.engine.dead_letters import DeadLetterBox
+from stream_processors.engine.liveness import GroupLag, Liveness
 from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.engine.worker import create_app
 from stream_processors.history import History
@@ -27,12 +29,23 @@ logger = log.get(__name__)
 def build(settings: Settings) -> faust.App:
     """Wire a worker: Faust, derivation, ClickHouse and the dead letters."""
     client = clickhouse_client(settings)
-    sink = ClickHouseSink(client)
-    history = History(client)
     producer = kafka_producer(settings)
+    group_lag = GroupLag(settings)
+    liveness = Liveness(lambda: group_lag.of(app.consumer.assignment()))
+    sink = ClickHouseSink(client, liveness.beat)
+    history = History(client)
     derivation = Derivation(settings, sink, history, DeadLetterBox(producer))
     watch = AnomalyWatch(settings, sink, history, producer, derivation.touched_stores)
-    return create_app(settings, DERIVED_TOPICS, derivation.run, derivation.forget, watch.run)
+    app = create_app(
+        settings,
+        DERIVED_TOPICS,
+        derive=derivation.run,
+        on_rebalance=derivation.forget,
+        watch=watch.run,
+        beat=liveness.beat,
+        on_start=liveness.start,
+    )
+    return app
 
 
 def run(settings: Settings, index: int) -> None:
@@ -43,9 +56,11 @@ def run(settings: Settings, index: int) -> None:
         index: 0 for the first worker on this machine; its metrics answer on ``metrics_port + index``.
     """
     log.configure(settings.log_level)
+    for chatty in ("faust", "mode", "aiokafka"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     start_http_server(settings.metrics_port + index, addr="127.0.0.1")
     app = build(settings)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    worker = faust.Worker(app, loop=loop, loglevel=settings.log_level, redirect_stdouts=False, override_logging=False)
+    worker = faust.Worker(app, loop=loop, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)
     worker.execute_from_commandline()

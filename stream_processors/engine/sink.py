@@ -38,8 +38,10 @@ def encode_rows(rows: Sequence[Any]) -> bytes:
 class ClickHouseSink:
     """Inserts batches, tried again with back-off until confirmed."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, on_retry: Callable[[], None] = lambda: None) -> None:
+        """``on_retry`` is called before each further attempt: waiting for ClickHouse is not being stuck."""
         self._client = client
+        self._on_retry = on_retry
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Any], token: str) -> None:
         """Insert rows and return when ClickHouse has confirmed them.
@@ -83,6 +85,7 @@ class ClickHouseSink:
                 if is_hopeless(str(error)):
                     raise CannotWrite(str(error)) from error
                 metrics.SINK_RETRIES.inc()
+                self._on_retry()
                 logger.warning("clickhouse_did_not_answer", call=call.__name__, retry_in_s=delay, error=str(error)[:300])
                 await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
                 delay = min(delay * 2, LONGEST_RETRY_S)

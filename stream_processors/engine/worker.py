@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import faust
 from faust.types import TP, EventT, StreamT
 
-from aisleflow import log, metrics
+from aisleflow import log
 from aisleflow.settings import Settings
 from stream_processors.engine.scheduler import BatchingScheduler, RecordBatch
 
@@ -28,8 +27,6 @@ Derive = Callable[[Sequence[RecordBatch]], Awaitable[None]]
 # Messages waiting in the stream; each holds up to a fetch of one partition, so a handful bounds memory.
 STREAM_BUFFER_MESSAGES = 16
 FETCH_BYTES_PER_PARTITION = 1_048_576
-STUCK_AFTER_S = 60.0
-EXIT_STUCK = 75
 EXIT_FAILED = 76
 
 
@@ -40,8 +37,9 @@ class Cycles:
     stops fetching.
     """
 
-    def __init__(self, derive: Derive, gather_s: float, max_records: int) -> None:
+    def __init__(self, derive: Derive, beat: Callable[[], None], gather_s: float, max_records: int) -> None:
         self._derive = derive
+        self._beat = beat
         self._gather_s = gather_s
         self._max_records = max_records
         self._gathered: list[EventT] = []
@@ -49,13 +47,6 @@ class Cycles:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self.last_progress = time.monotonic()
-        """When a cycle last ended, or there was nothing to do."""
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether records wait to be derived."""
-        return self._records > 0
 
     async def offer(self, event: EventT) -> None:
         """Take a message; waits while a full cycle is gathered already."""
@@ -71,21 +62,16 @@ class Cycles:
         while True:
             if not self._gathered:
                 self._arrived.clear()
-                self.last_progress = time.monotonic()
-                # Wakes now and then, so that an idle worker is seen to live.
-                try:
-                    await asyncio.wait_for(self._arrived.wait(), 1.0)
-                except TimeoutError:
-                    continue
+                await self._arrived.wait()
             started = time.monotonic()
             events, self._gathered, self._records = self._gathered, [], 0
             self._room.set()
             await self._derive([event.value for event in events])
             for event in events:
                 event.ack()
-            self.last_progress = time.monotonic()
+            self._beat()
             # A steady pace keeps inserts few and large; a worker that is behind has its next cycle full already.
-            spare = self._gather_s - (self.last_progress - started)
+            spare = self._gather_s - (time.monotonic() - started)
             if spare > 0 and self._room.is_set():
                 await asyncio.sleep(spare)
 
@@ -96,6 +82,8 @@ def create_app(
     derive: Derive,
     on_rebalance: Callable[[], None],
     watch: Callable[[Callable[[], set[int]]], Awaitable[None]],
+    beat: Callable[[], None],
+    on_start: Callable[[], None],
 ) -> faust.App:
     """The Faust application of one worker.
 
@@ -105,6 +93,8 @@ def create_app(
         derive: derives a cycle's batches; see ``Cycles``.
         on_rebalance: called when partitions are taken from or given to this worker.
         watch: runs beside the cycles for as long as the worker; it is given a function that tells the partitions held.
+        beat: called after every cycle.
+        on_start: called once the worker runs.
     """
     data_dir = settings.data_dir / "faust"
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -122,13 +112,13 @@ def create_app(
         consumer_max_fetch_size=FETCH_BYTES_PER_PARTITION,
         stream_buffer_maxsize=STREAM_BUFFER_MESSAGES,
         stream_recovery_delay=0.0,
-        broker_commit_interval=0.1,
+        broker_commit_interval=0.2,
         broker_session_timeout=10.0,
         broker_heartbeat_interval=2.0,
         broker_max_poll_interval=600.0,
         broker_max_poll_records=settings.max_batch_records,
     )
-    cycles = Cycles(derive, settings.cycle_ms / 1000, settings.max_batch_records)
+    cycles = Cycles(derive, beat, settings.cycle_ms / 1000, settings.max_batch_records)
 
     @app.agent(app.topic(*(settings.topic_prefix + topic for topic in topics)), name="derive", concurrency=1)
     async def agent(stream: StreamT[RecordBatch]) -> None:
@@ -137,7 +127,7 @@ def create_app(
 
     @app.task
     async def run_cycles() -> None:
-        Watchdog(cycles).start()
+        on_start()
         await _or_leave(cycles.run())
 
     @app.task
@@ -153,13 +143,6 @@ def create_app(
         on_rebalance()
         logger.info("partitions_assigned", partitions=len(assigned))
 
-    @app.timer(1.0)
-    async def measure_lag() -> None:
-        for tp in app.consumer.assignment():
-            end, read = app.consumer.highwater(tp), app.consumer._committed_offset.get(tp)
-            if end is not None:
-                metrics.LAG.labels(tp.topic, str(tp.partition)).set(max(0, end - (read or 0)))
-
     return app
 
 
@@ -174,22 +157,3 @@ async def _or_leave(work: Awaitable[None]) -> None:
     except BaseException as error:
         logger.error("worker_stops", error=f"{type(error).__name__}: {error}", exc_info=error)
         os._exit(EXIT_FAILED)
-
-
-class Watchdog(threading.Thread):
-    """Ends the process when records wait and no cycle has ended for long: a stuck worker looks alive from outside, so
-    it must not stay.
-    """
-
-    def __init__(self, cycles: Cycles, stuck_after_s: float = STUCK_AFTER_S) -> None:
-        super().__init__(name="watchdog", daemon=True)
-        self._cycles = cycles
-        self._stuck_after_s = stuck_after_s
-
-    def run(self) -> None:
-        while True:
-            time.sleep(1)
-            idle_s = time.monotonic() - self._cycles.last_progress
-            if idle_s > self._stuck_after_s:
-                logger.error("worker_is_stuck", without_progress_s=round(idle_s))
-                os._exit(EXIT_STUCK)
