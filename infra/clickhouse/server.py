@@ -9,6 +9,7 @@ is carried from one to the next), external data and ClickHouse's own block compr
 """
 
 import argparse
+import asyncio
 import base64
 import binascii
 import fcntl
@@ -65,7 +66,7 @@ _SETTING_NAME = re.compile(r"[a-z][a-z0-9_]{0,100}")
 # None that names a file (format_schema, format_template_row, output_format_schema, ...) or takes more of the machine.
 _ANALYST_SETTING = re.compile(
     r"output_format_(json|csv|tsv|native|pretty|decimal|float|arrow|parquet)_\w+|format_csv_\w+|date_time_\w+|"
-    r"max_(block_size|rows_to_read|bytes_to_read)|session_timezone|final|join_use_nulls|extremes|log_comment|"
+    r"max_(block_size|rows_to_read|bytes_to_read)|session_timezone|final|join_use_nulls|extremes|"
     r"cancel_http_readonly_queries_on_client_close"
 )
 #: What an analyst may lower and never raise.
@@ -107,6 +108,8 @@ class Query:
     default_format: str = "TabSeparated"
     #: Reading only, as ClickHouse holds for every GET request.
     safe_method: bool = False
+    #: By which the running query is found when its client goes away.
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 @dataclass(frozen=True)
@@ -172,13 +175,18 @@ class Engine:
             settings["max_result_bytes"] = MAX_BUFFERED_RESULT_BYTES
         for name, value in query.settings.items():
             settings[name] = _allowed(query.user, name, value)
-        settings["result_overflow_mode"] = "throw"
+        settings |= {"result_overflow_mode": "throw", "log_comment": query.mark}
         if query.database:
             connection.query(f"USE {_identifier(query.database)}")
         # 1: no writing and no further settings; 2: settings may still be given in the query.
         settings["readonly"] = 1 if query.user == ANALYST else 2 if query.safe_method else settings.get("readonly", 0)
         assignments = (f"{name}={quote(str(value))}" for name, value in settings.items())
         connection.query(f"SET {', '.join(assignments)}")
+
+    def cancel(self, query: Query) -> None:
+        """End a query that runs in another thread, which then raises; nothing happens if it has ended."""
+        sql = "KILL QUERY WHERE Settings['log_comment'] = {mark:String} ASYNC"
+        connect(self._path).query(sql, params={"mark": query.mark})
 
     def close(self) -> None:
         """Stop what still runs and close the data."""
@@ -286,10 +294,21 @@ class Server:
             user = self._authenticate(request)
             async with self._limits[user]:
                 query = await self._read(request, user)
-                answer = await anyio.to_thread.run_sync(self._engine.run, query)
+                watcher = asyncio.create_task(self._cancel_when_gone(request, query))
+                try:
+                    answer = await anyio.to_thread.run_sync(self._engine.run, query)
+                finally:
+                    watcher.cancel()
         except (StatementError, ChdbError, RuntimeError) as error:
             return self._refusal(str(error), headers)
         return self._respond(request, answer, headers)
+
+    async def _cancel_when_gone(self, request: Request, query: Query) -> None:
+        """Reading for nobody is stopped; writing goes on, since its client will ask again for the same."""
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        if query.statement.kind in {"SELECT", "WITH"}:
+            await anyio.to_thread.run_sync(self._engine.cancel, query)
 
     def _authenticate(self, request: Request) -> str:
         scheme, _, basic = request.headers.get("authorization", "").partition(" ")

@@ -257,6 +257,17 @@ def test_reads_and_inserts_beside_a_long_query(clickhouse: str, client: Client, 
         assert done >= 5, f"only {done} rounds in {time.monotonic() - began:.1f} s"
 
 
+def test_a_query_ends_when_its_client_goes_away(http: httpx.Client, client: Client) -> None:
+    sql = "SELECT sum(sipHash64(number)) FROM numbers(200000000000)"  # minutes
+    running = "SELECT count() FROM system.processes WHERE query LIKE '%200000000000%' AND query NOT LIKE '%processes%'"
+    with pytest.raises(httpx.ReadTimeout):
+        http.post("/", content=sql, timeout=1.0)
+    deadline = time.monotonic() + 10
+    while client.command(running) != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def _serve(data_dir: Path, port: int) -> "subprocess.Popen[bytes]":
     passwords = {"AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": "w", "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": "a"}
     child = subprocess.Popen(
