@@ -160,7 +160,7 @@ def _dead_zones(figures: StoreFigures) -> Iterable[Finding]:
                 "DEAD_ZONE",
                 zone,
                 "INFO",
-                f"Nobody has visited {zone} for {minutes} minutes.",
+                f"Nobody has visited {zone} for {in_words(minutes)}.",
                 "Check that the zone can be reached and looks inviting, and that its camera sees it.",
                 minutes,
                 DEAD_ZONE_MS // MINUTE_MS,
@@ -182,7 +182,7 @@ def _cameras_down(figures: StoreFigures) -> Iterable[Finding]:
                 "CAMERA_DOWN",
                 camera,
                 "CRITICAL",
-                f"Camera {camera} has sent nothing for {minutes} minutes.",
+                f"Camera {camera} has sent nothing for {in_words(minutes)}.",
                 "Check its power, its network and its lens; figures of its zones are too low until it is back.",
                 minutes,
                 SILENT_MS // MINUTE_MS,
@@ -201,7 +201,7 @@ def stale_feed(calendar: StoreCalendar, newest: int, now: int) -> list[Finding]:
             "STALE_FEED",
             "",
             severity,
-            f"Nothing has come from this store for {minutes} minutes.",
+            f"Nothing has come from this store for {in_words(minutes)}.",
             "Check the store's network and whatever publishes its events.",
             minutes,
             SILENT_MS // MINUTE_MS,
@@ -223,3 +223,10 @@ def mean_depth(courses: Iterable[tuple[int, list[tuple[int, int]]]]) -> float:
             total += depth * max(0, min(ends, end) - max(begins, start))
         spent += HOUR_MS
     return total / spent if spent else 0.0
+
+
+def in_words(minutes: int) -> str:
+    """A duration for people: whole minutes up to two hours, then hours, from two days on days."""
+    if minutes < 120:
+        return f"{minutes} minutes"
+    return f"{minutes // 60} hours" if minutes < 2880 else f"{minutes // 1440} days"
