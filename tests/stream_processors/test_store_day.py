@@ -1,7 +1,7 @@
-"""A store's day, fed as the worker feeds it: in any order, cut anywhere, killed between any two inserts, it ends with the same tables.
+"""A store's day, fed as the worker feeds it: in any order, cut anywhere, killed between any two inserts, it ends the same.
 
-``Shop`` below does with dictionaries what ``stream_processors.derivation`` does with ClickHouse: facts are stored first, then derived rows are
-inserted table by table, and a table keeps the row of the highest version.
+``Shop`` below does with dictionaries what ``stream_processors.derivation`` does with ClickHouse: facts are stored first, then
+derived rows are inserted table by table, and a table keeps the row of the highest version.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ def of_the_tables(tables: list[list[Row]], moments: Iterable[int]) -> list[Any]:
 
 
 # Few moments, people and zones, close to the end of the day, so that rules meet.
-MOMENTS = st.integers(0, 24).map(lambda n: DAY_END - 12 * 60_000 + n * 30_000).filter(lambda moment: moment < DAY_END)
+MOMENTS = st.integers(1, 12).map(lambda n: DAY_END - n * 60_000)
 COMMON = {
     "visitor": st.sampled_from("VWX"),
     "dwell": st.sampled_from((0, 0, 30_000, 240_000)),
@@ -261,13 +261,17 @@ EVENTS = st.builds(
     CAMERAS,
     **COMMON,
 )
-PAYMENTS = st.integers(0, 36).map(lambda n: DAY_END - 12 * 60_000 + n * 30_000)
-RECEIPTS = st.lists(st.tuples(PAYMENTS, st.sampled_from(("T1", "T2", "T3"))), unique_by=lambda receipt: receipt[1], max_size=3)
-DAYS = st.tuples(st.lists(EVENTS, max_size=16, unique_by=lambda fact: fact.event_id), RECEIPTS)
+PAYMENTS = st.integers(-6, 12).map(lambda n: DAY_END - n * 60_000)
+RECEIPTS = st.lists(
+    st.tuples(PAYMENTS, st.sampled_from(("T1", "T2", "T3", "T4"))), unique_by=lambda receipt: receipt[1], max_size=4
+)
+FEW = st.lists(EVENTS, max_size=6, unique_by=lambda fact: fact.event_id)
+MANY = st.lists(EVENTS, min_size=8, max_size=16, unique_by=lambda fact: fact.event_id)
+DAYS = st.tuples(FEW | MANY, RECEIPTS)
 CALENDARS = st.sampled_from((NO_LAYOUT, LAYOUT))
 
 
-@settings(max_examples=400)
+@settings(max_examples=600)
 @given(DAYS, CALENDARS)
 def test_the_two_implementations_agree(day: tuple[list[VisitFact], list[Receipt]], calendar: StoreCalendar) -> None:
     events, receipts = day
@@ -275,7 +279,7 @@ def test_the_two_implementations_agree(day: tuple[list[VisitFact], list[Receipt]
     assert of_the_tables(at_once(calendar, events, receipts), expected[3]) == expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=1000)
 @given(DAYS, CALENDARS, st.randoms(use_true_random=False), st.data())
 def test_any_order_any_repetition_any_cut_any_crash(
     day: tuple[list[VisitFact], list[Receipt]], calendar: StoreCalendar, chance: random.Random, data: st.DataObject
@@ -285,12 +289,12 @@ def test_any_order_any_repetition_any_cut_any_crash(
     chance.shuffle(log)
     shop = Shop()
     place = 0
+    # Much of what can go wrong in memory is mended by the next crash: half of the runs have none.
+    ends = st.sampled_from((3, 3, 3, 0, 1, 2) if data.draw(st.booleans(), label="crashes") else (3,))
     while place < len(log):
         size = data.draw(st.integers(1, 6), label="records")
         batch = log[place : place + size]
-        inserts = data.draw(st.sampled_from((3, 3, 3, 0, 1, 2)), label="inserts before it is killed")
-        if data.draw(st.sampled_from((False, False, False, True)), label="let go of the day before"):
-            shop.day = None
+        inserts = data.draw(ends, label="inserts before it is killed")
         shop.cycle(calendar, *_parted(batch), inserts=inserts)
         if inserts == 3:
             place += size
@@ -327,6 +331,25 @@ def test_a_worker_that_lost_the_day_cannot_undo_what_the_next_one_wrote(day: tup
     for table, rows in zip((shop.zone_visits, shop.queue_depth, shop.visits), late_rows, strict=True):
         table.insert(tuple(row.values()) for row in rows)
     assert shop.visits.final() == expected
+
+
+def test_an_earlier_visit_takes_the_claim_of_another() -> None:
+    first, second = story("23:52 BILLING_QUEUE_JOIN visitor=W"), story("23:51 BILLING_QUEUE_JOIN visitor=V")
+    paid = [(first[0].at + 60_000, "T")]
+    shop = Shop()
+    shop.cycle(NO_LAYOUT, first, paid)
+    shop.cycle(NO_LAYOUT, second, [])
+    assert {row["visitor_id"]: row["attributed_transaction_id"] for row in shop.visits.final()} == {"V": "T", "W": ""}
+
+
+def test_a_late_event_that_makes_fewer_zone_visits_takes_rows_away() -> None:
+    facts = story("10:00 ZONE_ENTER A@C1; 10:02 ZONE_ENTER B@C1; 10:03 ZONE_DWELL A@C2; 10:04 ZONE_EXIT B@C1")
+    late = story("10:01 ZONE_DWELL A@C2")
+    shop = Shop()
+    shop.cycle(NO_LAYOUT, facts, [])
+    assert [row["zone_id"] for row in shop.zone_visits.final()] == ["A", "B", "A"]
+    shop.cycle(NO_LAYOUT, late, [])
+    assert [row["zone_id"] for row in shop.zone_visits.final()] == ["A", "B"]
 
 
 def test_nothing_new_is_nothing_written() -> None:

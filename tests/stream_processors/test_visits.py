@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -227,5 +228,5 @@ def test_zone_visits_never_overlap_in_a_zone_and_never_run_backwards(facts: list
     for zone in {stay.zone_id for stay in visit.zone_visits}:
         spans = [(stay.started_at, stay.ended_at) for stay in visit.zone_visits if stay.zone_id == zone]
         assert all(start <= end for start, end in spans)
-        assert all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False))
+        assert all(one[1] <= other[0] for one, other in pairwise(spans))
         assert sum(stay.is_open for stay in visit.zone_visits if stay.zone_id == zone) <= 1
