@@ -2,7 +2,7 @@
 
 import typer
 
-from aisleflow.commands import api, camera, demo, doctor, live, migrate, publish, simulate, topics, up, worker
+from aisleflow.commands import api, camera, contracts, demo, doctor, live, migrate, publish, simulate, topics, up, worker
 
 app = typer.Typer(
     name="aisleflow",
@@ -17,6 +17,7 @@ app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(worker.worker)
 app.command()(api.api)
+app.add_typer(contracts.app, name="contracts")
 app.add_typer(publish.app, name="publish")
 app.command()(camera.camera)
 app.command()(simulate.simulate)
