@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from fastapi.testclient import TestClient
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
 from api.app import create_app
+from tests.conftest import answers, process
 
 
 def insert(settings: Settings, table: str, rows: list[dict[str, Any]]) -> None:
@@ -18,6 +22,21 @@ def insert(settings: Settings, table: str, rows: list[dict[str, Any]]) -> None:
     with clickhouse_client(settings) as client:
         names = list(rows[0])
         client.insert(table, [[row[name] for name in names] for row in rows], column_names=names)
+
+
+def serve(settings: Settings, log: Path) -> AbstractContextManager[Any]:
+    """``aisleflow api`` with these settings, as a process."""
+    assert settings.clickhouse_url is not None
+    environment = {
+        "AISLEFLOW_KAFKA": settings.kafka_bootstrap,
+        "AISLEFLOW_CLICKHOUSE_URL": settings.clickhouse_url.get_secret_value(),
+        "AISLEFLOW_TOPIC_PREFIX": settings.topic_prefix,
+        "AISLEFLOW_CONSUMER_GROUP": settings.consumer_group,
+        "AISLEFLOW_API_PORT": str(settings.api_port),
+        "AISLEFLOW_API_KEYS": settings.api_keys.get_secret_value() if settings.api_keys else "",
+    }
+    command = [sys.executable, "-m", "aisleflow", "api"]
+    return process(command, log, lambda: answers(settings.api_port, "/login"), environment)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -16,9 +15,10 @@ import pytest
 
 from aisleflow.settings import Settings
 from api.wall.live import REFRESH_S
+from tests.api.conftest import serve
 from tests.api.rows import fill, visit
 from tests.api.twenty import seed, shop_id
-from tests.conftest import answers, free_port, process, running_clickhouse
+from tests.conftest import free_port, running_clickhouse
 
 CHROMIUM = shutil.which("chromium")
 WALL = {"width": 1920, "height": 1080}
@@ -45,21 +45,6 @@ def browser() -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield chromium
         chromium.close()
-
-
-def serve(settings: Settings, log: Path) -> Any:
-    """``aisleflow api`` with these settings, as a process."""
-    assert settings.clickhouse_url is not None
-    environment = {
-        "AISLEFLOW_KAFKA": settings.kafka_bootstrap,
-        "AISLEFLOW_CLICKHOUSE_URL": settings.clickhouse_url.get_secret_value(),
-        "AISLEFLOW_TOPIC_PREFIX": settings.topic_prefix,
-        "AISLEFLOW_CONSUMER_GROUP": settings.consumer_group,
-        "AISLEFLOW_API_PORT": str(settings.api_port),
-        "AISLEFLOW_API_KEYS": settings.api_keys.get_secret_value() if settings.api_keys else "",
-    }
-    command = [sys.executable, "-m", "aisleflow", "api"]
-    return process(command, log, lambda: answers(settings.api_port, "/login"), environment)
 
 
 @pytest.fixture(scope="module")
