@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import faust
@@ -28,6 +29,7 @@ Derive = Callable[[Sequence[RecordBatch]], Awaitable[None]]
 STREAM_BUFFER_MESSAGES = 16
 FETCH_BYTES_PER_PARTITION = 1_048_576
 EXIT_FAILED = 76
+STOP_PATIENCE_S = 10.0
 
 
 class Cycles:
@@ -35,6 +37,9 @@ class Cycles:
 
     Back-pressure: ``offer`` waits while a full cycle is gathered, Faust's stream buffer fills behind it, and Faust
     stops fetching.
+
+    Two workers must never derive the same partition at once: each would write what follows from the facts it knows. So ``drain``
+    comes before a partition is handed on.
     """
 
     def __init__(self, derive: Derive, beat: Callable[[], None], gather_s: float, max_records: int) -> None:
@@ -47,28 +52,43 @@ class Cycles:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._drains = 0
 
     async def offer(self, event: EventT) -> None:
-        """Take a message; waits while a full cycle is gathered already."""
+        """Take a message; waits while a full cycle is gathered already, and lets go of it if a ``drain`` comes meanwhile."""
+        drains = self._drains
         await self._room.wait()
+        if drains != self._drains:
+            return
         self._gathered.append(event)
         self._records += len(event.value.records)
         if self._records >= self._max_records:
             self._room.clear()
         self._arrived.set()
 
+    async def drain(self) -> None:
+        """Let go of what is gathered, which Kafka delivers anew, and wait until the cycle under way has ended."""
+        self._drains += 1
+        self._gathered, self._records = [], 0
+        self._room.set()
+        await self._idle.wait()
+
     async def run(self) -> None:
         """Run cycles for ever; whatever a cycle raises ends the process unacknowledged."""
         while True:
-            if not self._gathered:
+            while not self._gathered:
                 self._arrived.clear()
                 await self._arrived.wait()
             started = time.monotonic()
             events, self._gathered, self._records = self._gathered, [], 0
             self._room.set()
+            self._idle.clear()
             await self._derive([event.value for event in events])
             for event in events:
                 event.ack()
+            self._idle.set()
             self._beat()
             # A steady pace keeps inserts few and large; a worker that is behind has its next cycle full already.
             spare = self._gather_s - (time.monotonic() - started)
@@ -136,7 +156,15 @@ def create_app(
 
     @app.on_partitions_revoked.connect
     async def revoked(_app: Any, revoked: set[TP], **_: Any) -> None:
+        # The next holder cannot be assigned before this returns.
+        await cycles.drain()
+        await app.consumer.commit()
         on_rebalance()
+
+    @app.on_before_shutdown.connect
+    async def stopping(_app: Any, **_: Any) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(cycles.drain(), STOP_PATIENCE_S)
 
     @app.on_partitions_assigned.connect
     async def assigned(_app: Any, assigned: set[TP], **_: Any) -> None:
