@@ -44,6 +44,7 @@ SAME_SHOPS_FOR = timedelta(hours=6)
 CATCH_UP_WITHIN_S = 180
 SETTLE_WITHIN_S = 20
 DAY_MS = 86_400_000
+OVERRUN_FOR_MS, OVERRUN_FACTOR = 30 * 60_000, 8.0
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,18 @@ class Plan:
         # Making a whole day takes seconds; a check needs no more than what it may come to send.
         until = None if self.check_s is None else self.started_ms + int((self.check_s + CATCH_UP_WITHIN_S) * 1000) + 120_000
         faults = Faults() if self.faults else NO_FAULTS
-        rush = Rush(self.started_ms, self.pace)
+        well_staffed = Rush(self.started_ms, self.pace, tills=self.pace)
+        # In every fifth shop the crowd came a while ago and nobody opens a till: something to be alarmed at.
+        overrun = Rush(self.started_ms - OVERRUN_FOR_MS, max(self.pace, OVERRUN_FACTOR))
 
-        def of_shop(shop: Shop) -> Iterator[Sent]:
+        def of_shop(place: int, shop: Shop) -> Iterator[Sent]:
+            rush = overrun if place % 5 == 2 else well_staffed
             today = self.started.astimezone(ZoneInfo(shop.time_zone)).date()
             days = [today - timedelta(days=back) for back in PAST_DAYS]
             days += [today + timedelta(days=on) for on in range(ahead + 1)]
             return stream([shop], days, self.seed, faults=faults, rush=rush, until_ms=until)
 
-        return heapq.merge(*map(of_shop, shops))
+        return heapq.merge(*map(of_shop, range(len(shops)), shops))
 
 
 def resume_or_begin(plan: Plan, data_dir: Path) -> Plan:

@@ -53,7 +53,8 @@ class Product:
 @dataclass(frozen=True)
 class Shop:
     """One shop. ``groups_per_hour`` is the mean rate of arriving groups; ``dialect`` says that its cameras are of the
-    other make; without ``has_layout`` its layout is never published, so it counts as open all day in UTC."""
+    other make; without ``has_layout`` its layout is never published, so it counts as open all day in UTC; with a
+    ``coarse_clock`` its cameras and tills tell whole seconds and number nothing, so that many facts share an instant."""
 
     store_id: str
     name: str
@@ -67,6 +68,7 @@ class Shop:
     products: tuple[Product, ...]
     dialect: bool = False
     has_layout: bool = True
+    coarse_clock: bool = False
 
     billing: str = "BILLING"
 
@@ -113,9 +115,9 @@ class Shop:
 def make_shops(count: int, seed: int, *, open_at: datetime | None = None, first_number: int = 1001) -> list[Shop]:
     """``count`` shops, the same for the same seed.
 
-    Every fifth one has cameras of the other make and every tenth one publishes no layout, so with ten shops all kinds
-    are there. Ids count from ``first_number``. With ``open_at`` only cities are used where that instant lies well within
-    opening hours.
+    Every fifth one has cameras of the other make, another fifth coarse clocks, and every tenth publishes no layout, so with
+    ten shops all kinds are there. Ids count from ``first_number``. With ``open_at`` only cities are used where that instant
+    lies well within opening hours.
     """
     cities = [city for city in CITIES if open_at is None or _is_daytime(city[1], open_at)]
     return [_make_shop(index, seed, cities[index % len(cities)], first_number) for index in range(count)]
@@ -127,7 +129,6 @@ def _is_daytime(time_zone: str, instant: datetime) -> bool:
 
 def _make_shop(index: int, seed: int, city: tuple[str, str, str], first_number: int) -> Shop:
     rng = Random(f"shop {seed} {index}")  # noqa: S311 - a simulation, not a secret
-    has_layout = index % 10 != 9
     name, time_zone, currency = city
     per_hour = rng.uniform(14, 34)
     # Enough tills that the busiest hour of an ordinary day fills them to some four fifths.
@@ -144,7 +145,8 @@ def _make_shop(index: int, seed: int, city: tuple[str, str, str], first_number: 
         staff=rng.randint(2, 4),
         products=tuple(_product(rng, number) for number in range(60)),
         dialect=index % 5 == 4,
-        has_layout=has_layout,
+        has_layout=index % 10 != 9,
+        coarse_clock=index % 5 == 1,
     )
 
 

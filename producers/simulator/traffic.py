@@ -42,10 +42,11 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Rush:
-    """From ``from_ms`` on, ``factor`` times as many people arrive and as many tills are open."""
+    """From ``from_ms`` on, ``factor`` times as many people arrive, and ``tills`` times as many tills are open."""
 
     from_ms: int
     factor: float
+    tills: float = 1.0
 
 
 class Step(NamedTuple):
@@ -92,7 +93,7 @@ class _Day:
         self.rng = Random(f"day {seed} {shop.store_id} {day}")  # noqa: S311 - a simulation, not a secret
         self.opens, self.closes = shop.open_between(day)
         self.until = self.closes if until_ms is None else min(until_ms, self.closes)
-        self.clock = _clock(330 * 60_000 if shop.dialect else 0)
+        self.clock = _clock(330 * 60_000 if shop.dialect else 0, 1000 if shop.coarse_clock else 1)
         self.receipts = 0
 
     def facts(self) -> Iterator[Fact]:
@@ -181,7 +182,7 @@ class _Day:
         served = []
         for joined in joins:
             if more is not None and joined >= more.from_ms:
-                for _ in range(round(self.shop.tills * (more.factor - 1))):
+                for _ in range(round(self.shop.tills * (more.tills - 1))):
                     heapq.heappush(free, more.from_ms)
                 more = None
             starts = max(joined, free[0])
@@ -245,6 +246,8 @@ class _Day:
         rng, shop, clock = self.rng, self.shop, self.clock
         random = rng.random
         for seq, (at, event_type, zone, dwell, depth) in enumerate(visit.steps, 1):
+            # Some cameras report the queue as such, without naming the zone.
+            unnamed = event_type in ("BILLING_QUEUE_JOIN", "BILLING_QUEUE_ABANDON") and random() < 0.1
             bits = f"{rng.getrandbits(128):032x}"
             event = {
                 "event_id": f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}",
@@ -253,12 +256,12 @@ class _Day:
                 "visitor_id": visit.visitor_id,
                 "event_type": event_type,
                 "timestamp": clock(at),
-                "zone_id": zone,
+                "zone_id": None if unnamed else zone,
                 "dwell_ms": dwell,
                 # Uniforms are seen from most sides, not from all.
                 "is_staff": visit.staff and random() < 0.9,
                 "confidence": round(0.4 + 0.6 * random(), 2),
-                "metadata": {"queue_depth": depth, "sku_zone": None, "session_seq": seq},
+                "metadata": {"queue_depth": depth, "sku_zone": None, "session_seq": None if shop.coarse_clock else seq},
             }
             yield Fact(at, VISIT_EVENTS.name, orjson.dumps(event))
 
@@ -330,13 +333,13 @@ def _money(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02}"
 
 
-def _clock(offset_ms: int) -> Callable[[int], str]:
-    """Writes instants as RFC 3339 to the millisecond, at a fixed offset; remembers the minutes, since there are few."""
+def _clock(offset_ms: int, step_ms: int) -> Callable[[int], str]:
+    """Writes instants as RFC 3339, cut to steps, at a fixed offset; remembers the minutes, since there are few."""
     minutes: dict[int, str] = {}
     suffix = f"+{offset_ms // HOUR_MS:02}:{offset_ms // 60_000 % 60:02}" if offset_ms else "Z"
 
     def write(at_ms: int) -> str:
-        minute, rest = divmod(at_ms + offset_ms, 60_000)
+        minute, rest = divmod(at_ms - at_ms % step_ms + offset_ms, 60_000)
         if (prefix := minutes.get(minute)) is None:
             prefix = minutes[minute] = datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%dT%H:%M:")
         return f"{prefix}{rest // 1000:02}.{rest % 1000:03}{suffix}"

@@ -123,13 +123,13 @@ def test_queues_follow_from_the_tills_that_are_open() -> None:
 
     assert abandoned(1) > 0.25
     assert abandoned(8) < 0.01
-    rushed = Counter(map(event_type, facts(shop, DAYS[0], 7, rush=Rush(opens, 6))))
+    rushed = Counter(map(event_type, facts(shop, DAYS[0], 7, rush=Rush(opens, 6, 6))))
     assert rushed["ENTRY"] > 3 * Counter(map(event_type, facts(shop, DAYS[0], 7)))["ENTRY"]
 
 
 def test_a_rush_changes_nothing_before_it() -> None:
     noon = SHOPS[0].open_between(DAYS[0])[0] + 3 * 3_600_000
-    day = facts(SHOPS[0], DAYS[0], 7, rush=Rush(noon, 4), until_ms=noon + 600_000)
+    day = facts(SHOPS[0], DAYS[0], 7, rush=Rush(noon, 4, 4), until_ms=noon + 600_000)
     entered = [fact.at_ms for fact in day if event_type(fact) == "ENTRY"]
     assert max(entered) < noon + 600_000 + 60_000
     assert sum(at >= noon for at in entered) > 0
