@@ -23,6 +23,7 @@ class Topic:
     retention_ms: int = 30 * DAY_MS
     compacted: bool = False
     dead_letters: str | None = None
+    max_message_bytes: int = 1_048_576
 
     @property
     def config(self) -> dict[str, str]:
@@ -30,13 +31,20 @@ class Topic:
         return {
             "cleanup.policy": "compact" if self.compacted else "delete",
             "retention.ms": str(-1 if self.compacted else self.retention_ms),
-            "max.message.bytes": str(1_048_576),
+            "max.message.bytes": str(self.max_message_bytes),
         }
 
 
 def _facts(name: str, event: type[events.Event], description: str, *, compacted: bool = False) -> tuple[Topic, Topic]:
     """A topic of facts and its dead letters, which keep the original key and bytes for as long."""
-    dead = Topic(f"{name}.dlq", None, f"Records of {name} that could not be read.", partitions=1, retention_ms=90 * DAY_MS)
+    dead = Topic(
+        f"{name}.dlq",
+        None,
+        f"Records of {name} that could not be read.",
+        partitions=1,
+        retention_ms=90 * DAY_MS,
+        max_message_bytes=2 * 1_048_576,  # the largest fact, and headers that say what is wrong with it
+    )
     return Topic(name, event, description, compacted=compacted, dead_letters=dead.name), dead
 
 
