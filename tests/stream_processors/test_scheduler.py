@@ -1,0 +1,157 @@
+"""The batching scheduler inside Faust's own consumer: what is delivered, and which offsets may be committed when."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+from faust.transport.consumer import Consumer
+from faust.types import TP
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_processors.engine.scheduler import BatchingConsumer, BatchingScheduler, RecordBatch
+
+EVENTS, RECEIPTS = TP("visit-events", 0), TP("transactions", 0)
+
+
+def record(tp: TP, offset: int) -> Any:
+    value = f"{tp.topic} {offset}".encode()
+    return ConsumerRecord(tp.topic, tp.partition, offset, 1000 + offset, 0, b"S", value, None, 1, len(value), ())
+
+
+def test_one_message_per_partition_with_the_offset_of_its_last_record() -> None:
+    fetched = {EVENTS: [record(EVENTS, 5), record(EVENTS, 6), record(EVENTS, 9)], RECEIPTS: [record(RECEIPTS, 0)]}
+    delivered = list(BatchingScheduler().iterate(fetched))
+    assert [(tp, message.offset, message.timestamp) for tp, message in delivered] == [(EVENTS, 9, 1009), (RECEIPTS, 0, 1000)]
+    batch = delivered[0][1].value
+    assert isinstance(batch, RecordBatch)
+    assert (batch.tp, batch.records, batch.offsets) == (EVENTS, fetched[EVENTS], "visit-events-0-5-9")
+
+
+def test_a_partition_without_records_delivers_nothing() -> None:
+    delivered = BatchingScheduler().iterate({EVENTS: [], RECEIPTS: [record(RECEIPTS, 3)]})
+    assert [tp for tp, _ in delivered] == [RECEIPTS]
+
+
+class Fetched(BatchingConsumer):
+    """The consumer as it is, with a broker that returns what ``fetches`` holds and remembers nothing."""
+
+    def __init__(self) -> None:
+        async def deliver(message: Any) -> None:
+            self.delivered.append(message)
+
+        conf = SimpleNamespace(
+            ConsumerScheduler=BatchingScheduler,
+            broker_commit_every=None,
+            broker_commit_interval=1.0,
+            broker_commit_livelock_soft_timeout=1.0,
+        )
+        app = SimpleNamespace(
+            conf=conf,
+            in_transaction=False,
+            client_only=False,
+            consumer_generation_id=1,
+            producer=None,
+            sensors=SimpleNamespace(on_message_in=None),
+            topics=SimpleNamespace(acks_enabled_for=lambda topic: True),
+            monitor=SimpleNamespace(track_tp_end_offset=lambda tp, offset: None),
+        )
+        transport = SimpleNamespace(app=app, create_transaction_manager=lambda **_: None)
+        self.fetches: list[dict[TP, list[Any]]] = []
+        self.delivered: list[Any] = []
+        # The parent of aiokafka's consumer: no thread, no connection.
+        Consumer.__init__(self, transport, deliver, None, None, loop=asyncio.get_running_loop())
+        self._set_active_tps({EVENTS, RECEIPTS})
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
+        fetched = self.fetches.pop(0)
+        if not self.fetches:
+            self._stopped.set()
+        return fetched
+
+    def highwater(self, tp: TP) -> int:
+        return 0
+
+    async def fetch(self, *fetches: dict[TP, list[Any]]) -> None:
+        self._stopped.clear()
+        self.fetches = [*fetches, {}]
+        await self._drain_messages(self)
+
+    def begin_at(self, committed: int | None) -> None:
+        """As ``perform_seek`` does after an assignment."""
+        self._read_offset[EVENTS] = committed
+        if committed:
+            self._committed_offset[EVENTS] = committed
+
+    def commit_now(self) -> int | None:
+        """As ``force_commit`` does, without the broker; the offset that the group has committed."""
+        self._committed_offset.update(self._filter_committable_offsets(list(self._filter_tps_with_pending_acks())))
+        return self._committed_offset[EVENTS]
+
+
+async def test_an_offset_is_committed_with_the_batch_that_holds_it() -> None:
+    consumer = Fetched()
+    consumer.begin_at(100)
+    await consumer.fetch({EVENTS: [record(EVENTS, n) for n in range(100, 150)]}, {EVENTS: [record(EVENTS, 155)]})
+    first, second = consumer.delivered
+    assert consumer.commit_now() == 100
+    consumer.ack(first)
+    assert consumer.commit_now() == 150
+    consumer.ack(second)
+    assert consumer.commit_now() == 156, "the offsets 150 to 154 (a transaction's markers, say) are nobody's"
+
+
+@pytest.mark.parametrize("committed", [None, 0, 1, 1000])
+async def test_the_first_batch_after_an_assignment(committed: int | None) -> None:
+    consumer = Fetched()
+    consumer.begin_at(committed)
+    first = committed or 0
+    await consumer.fetch({EVENTS: [record(EVENTS, n) for n in range(first, first + 7)]})
+    assert consumer.commit_now() == (committed or None)
+    consumer.ack(consumer.delivered[0])
+    assert consumer.commit_now() == first + 7
+
+
+async def test_one_commit_passes_all_that_is_acknowledged() -> None:
+    consumer = Fetched()
+    consumer.begin_at(100)
+    for first in range(100, 250, 3):
+        await consumer.fetch({EVENTS: [record(EVENTS, first + n) for n in range(3)]})
+    for message in consumer.delivered:
+        consumer.ack(message)
+    assert consumer.commit_now() == 250
+
+
+# A fetch brings so many records, so many offsets after the last one.
+STEPS = st.lists(st.tuples(st.integers(1, 9), st.sampled_from((0, 0, 0, 1, 5))) | st.sampled_from(("ack", "commit")), max_size=30)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from((None, 1, 2, 50)), STEPS)
+def test_what_is_not_acknowledged_is_never_passed(committed: int | None, steps: list[Any]) -> None:
+    """Batches are acknowledged in order, as ``Cycles`` does."""
+
+    async def check() -> None:
+        consumer = Fetched()
+        consumer.begin_at(committed)
+        next_offset = committed or 0
+        acknowledged = 0
+        for step in steps:
+            if step == "ack" and acknowledged < len(consumer.delivered):
+                consumer.ack(consumer.delivered[acknowledged])
+                acknowledged += 1
+            elif isinstance(step, tuple):
+                first = next_offset + step[1]
+                next_offset = first + step[0]
+                await consumer.fetch({EVENTS: [record(EVENTS, n) for n in range(first, next_offset)]})
+            waiting = consumer.delivered[acknowledged:]
+            assert (consumer.commit_now() or 0) <= (waiting[0].value.records[0].offset if waiting else next_offset)
+        for message in consumer.delivered[acknowledged:]:
+            consumer.ack(message)
+        assert (consumer.commit_now() or 0) == (next_offset if consumer.delivered else committed or 0), "and nothing is left over"
+
+    asyncio.run(check())
