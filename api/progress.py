@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ class Progress:
         self._settings = settings
         self._consumer: Consumer | None = None
         self._admin: AdminClient | None = None
+        self._connecting = threading.Lock()
         self._waiting: dict[asyncio.Future[None], Offsets] = {}
         self._poller: asyncio.Task[None] | None = None
 
@@ -75,20 +77,23 @@ class Progress:
         return {(item.topic, item.partition): max(item.offset, 0) for item in found}
 
     def _committed(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
-        if self._consumer is None:
-            # Never subscribes, so it never joins the group; it only reads what the group has committed.
-            self._consumer = Consumer(
-                {
-                    "bootstrap.servers": self._settings.kafka_bootstrap,
-                    "group.id": self._settings.consumer_group,
-                    "enable.auto.commit": False,
-                    "client.id": "aisleflow-api-progress",
-                    "reconnect.backoff.max.ms": 1000,
-                    "log_level": 0,
-                }
-            )
-        result: list[TopicPartition] = self._consumer.committed(wanted, timeout=TIMEOUT_S)
+        with self._connecting:
+            consumer = self._consumer = self._consumer or self._make_consumer()
+        result: list[TopicPartition] = consumer.committed(wanted, timeout=TIMEOUT_S)
         return result
+
+    def _make_consumer(self) -> Consumer:
+        # Never subscribes, so it never joins the group; it only reads what the group has committed.
+        return Consumer(
+            {
+                "bootstrap.servers": self._settings.kafka_bootstrap,
+                "group.id": self._settings.consumer_group,
+                "enable.auto.commit": False,
+                "client.id": "aisleflow-api-progress",
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": 0,
+            }
+        )
 
     async def ends(self, topics: Iterable[str]) -> Offsets:
         """The next offset that Kafka will give in each partition of these topics (names with the prefix).
