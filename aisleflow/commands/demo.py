@@ -81,7 +81,7 @@ def run(plan: Plan, data_dir: Path | None = None, workers: int | None = None) ->
         try:
             return await playing.play(plan, supervisor.settings, url, console, record)
         except playing.KafkaException as error:
-            console.print(f"[bold red]Kafka lost a record:[/] {error.args[0]}", highlight=False)
+            console.print(f"[bold red]Kafka failed:[/] {error.args[0]}", highlight=False)
             return 1
 
     code = asyncio.run(supervisor.run(body))

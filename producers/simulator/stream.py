@@ -38,8 +38,9 @@ def _of_shop(
     held: list[Message] = []
     for day in days:
         begins = shop.open_between(day)[0] - _BEFORE_OPENING_MS
-        due = [message for message in held if message.at_ms < begins]
-        yield from due
+        held.reverse()
+        while held and held[-1].at_ms < begins:
+            yield held.pop()
         rng = Random(f"faults {seed} {shop.store_id} {day}")  # noqa: S311 - a simulation, not a secret
-        held = sorted(held[len(due) :] + send(shop, facts(shop, day, seed, rush=rush, until_ms=until_ms), faults, rng))
+        held = sorted(held + send(shop, facts(shop, day, seed, rush=rush, until_ms=until_ms), faults, rng))
     yield from held

@@ -263,7 +263,7 @@ class _Day:
                 "confidence": round(0.4 + 0.6 * random(), 2),
                 "metadata": {"queue_depth": depth, "sku_zone": None, "session_seq": None if shop.coarse_clock else seq},
             }
-            yield Fact(at, VISIT_EVENTS.name, orjson.dumps(event))
+            yield Fact(at, VISIT_EVENTS.name, _packed(event))
 
     def other_make(self, visit: Visit) -> Iterator[Fact]:
         rng, shop, clock = self.rng, self.shop, self.clock
@@ -307,7 +307,7 @@ class _Day:
                 }
             else:
                 continue
-            yield Fact(step.at_ms, VISIT_EVENTS.name, orjson.dumps(record))
+            yield Fact(step.at_ms, VISIT_EVENTS.name, _packed(record))
 
     def receipt(self, at: int) -> Fact:
         """A till receipt whose lines add up to its basket."""
@@ -326,7 +326,12 @@ class _Day:
             "payment_kind": rng.choice(("card", "card", "cash", "upi")),
             "lines": [] if rng.random() < HEADERS_ONLY else lines,
         }
-        return Fact(at, TRANSACTIONS.name, orjson.dumps(receipt))
+        return Fact(at, TRANSACTIONS.name, _packed(receipt))
+
+
+def _packed(record: dict[str, Any]) -> bytes:
+    # orjson's result holds on to its 4 KiB buffer; a day of shops is kept in memory, so keep a copy of the right size.
+    return bytes(memoryview(orjson.dumps(record)))
 
 
 def _money(cents: int) -> str:
