@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -50,8 +51,8 @@ class ClickHouseSink:
             table: the table.
             columns: the names of the rows' fields.
             rows: sequences of JSON-ready values; none is no insert.
-            token: names this batch, the same whenever the same records are tried again, so that ClickHouse keeps one
-                copy.
+            token: names the records that the rows follow from. ClickHouse keeps one copy of the same rows of the same
+                records; after a crash the same records may lead to other rows, which are written.
 
         Raises:
             CannotWrite: ClickHouse says that it never will take these rows.
@@ -61,14 +62,15 @@ class ClickHouseSink:
 
     def insert_blocking(self, table: str, columns: Sequence[str], rows: Sequence[Any], token: str) -> None:
         """One attempt at ``insert``, from a thread."""
+        block = encode_rows(rows)
         settings = {
-            "insert_deduplication_token": f"{table}:{token}",
+            "insert_deduplication_token": f"{table}:{token}:{hashlib.blake2b(block, digest_size=16).hexdigest()}",
             # A retry after a crash between a table and its views must still reach the views.
             "deduplicate_blocks_in_dependent_materialized_views": 1,
             # Timestamps may spread over any number of months when old days are published.
             "max_partitions_per_insert_block": 0,
         }
-        self._client.raw_insert(table, list(columns), encode_rows(rows), settings=settings, fmt="JSONCompactEachRow")
+        self._client.raw_insert(table, list(columns), block, settings=settings, fmt="JSONCompactEachRow")
         metrics.ROWS.labels(table).inc(len(rows))
 
     async def until_answered(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
