@@ -125,10 +125,10 @@ def test_links_resolve(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_named_files_exist(document: Path) -> None:
-    """A path in backticks that begins with one of our folders is a file or folder of ours."""
+    """A path in backticks that begins with one of our folders is a file or folder of ours, but for names to fill in."""
     folders = "aisleflow|api|benchmarks|docs|grafana|infra|producers|requirements|schemas|stream_processors|tests|[.]ci"
     named = re.findall(rf"`((?:{folders})/[\w./-]*)`", document.read_text())
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert [path for path in named if not (ROOT / path).exists() and "/TOPIC" not in path] == []
 
 
 def commands() -> set[tuple[str, ...]]:
