@@ -2,7 +2,21 @@
 
 import typer
 
-from aisleflow.commands import api, camera, contracts, demo, doctor, live, migrate, publish, simulate, topics, up, worker
+from aisleflow.commands import (
+    api,
+    camera,
+    contracts,
+    dead_letters,
+    demo,
+    doctor,
+    live,
+    migrate,
+    publish,
+    simulate,
+    topics,
+    up,
+    worker,
+)
 
 app = typer.Typer(
     name="aisleflow",
@@ -18,6 +32,7 @@ app.command()(topics.topics)
 app.command()(worker.worker)
 app.command()(api.api)
 app.add_typer(contracts.app, name="contracts")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(publish.app, name="publish")
 app.command()(camera.camera)
 app.command()(simulate.simulate)

@@ -1,0 +1,350 @@
+"""Looking at dead letters, and having done with them: published again, or dropped.
+
+Nothing can be taken out of a Kafka topic that deletes by age, so what was done is a record beside the letters: a *mark*, in the
+same partition, with the header ``handled`` and the offsets that it is about. The letters that still wait are those that no
+later mark names. A mark lives as long as its topic keeps it and is younger than its letters, so no letter comes back;
+letters and marks together are the whole truth, and nothing else needs to be backed up or kept in step.
+
+Letters are published again before they are marked: after a crash in between they are published twice, which is harmless,
+because every fact has an identity.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Any, BinaryIO, Literal
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from aisleflow.clients import kafka_producer, raise_on
+from aisleflow.settings import Settings
+from schemas import topics
+from schemas.reading import Refusal, read_layout, read_transaction, read_visit_event
+
+Handled = Literal["replayed", "dropped"]
+Span = tuple[int, int]
+"""First and last offset."""
+
+MARK_HEADER = "handled"
+SPANS_PER_MARK = 10_000
+BATCH = 100  # letters of up to a mebibyte
+ANSWER_WITHIN_S = 30.0
+PARTITION = 0  # dead letters have one partition, so an offset names a letter
+
+READERS: dict[str, Callable[[bytes, int], Any]] = {
+    topics.VISIT_EVENTS.name: read_visit_event,
+    topics.TRANSACTIONS.name: read_transaction,
+    topics.STORE_LAYOUTS.name: read_layout,
+}
+
+
+class UnknownTopic(ValueError):
+    """No topic of the registry has this name, or it has no dead letters."""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One record of a topic of dead letters: a letter or, among them, a mark."""
+
+    offset: int
+    at_ms: int
+    """When it was buried, milliseconds since 1970."""
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, str]
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """The field at fault (empty for the whole record) and the reason."""
+        return self.headers.get("field", ""), self.headers.get("error", "")
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether it says what was done with others."""
+        return MARK_HEADER in self.headers
+
+    def marked(self) -> list[Span]:
+        """The offsets that a mark is about."""
+        return [(first, last) for first, last in json.loads(self.value or b"")["offsets"]]
+
+
+@dataclass
+class Kind:
+    """Waiting letters of one field and reason."""
+
+    count: int = 0
+    newest: int = 0
+    newest_ms: int = 0
+
+
+@dataclass
+class Summary:
+    """The waiting letters of one topic."""
+
+    count: int = 0
+    oldest_ms: int = 0
+    kinds: dict[tuple[str, str], Kind] = field(default_factory=dict)
+
+    def add(self, letter: Letter) -> None:
+        """Count one more."""
+        self.oldest_ms = min(self.oldest_ms or letter.at_ms, letter.at_ms)
+        self.count += 1
+        kind = self.kinds.setdefault(letter.kind, Kind())
+        kind.count += 1
+        kind.newest, kind.newest_ms = letter.offset, letter.at_ms
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of the waiting letters: all of them, or those that match everything given."""
+
+    offsets: frozenset[int] | None = None
+    field: str | None = None
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether the letter is one of them."""
+        return (self.offsets is None or letter.offset in self.offsets) and self.field in (None, letter.kind[0])
+
+
+@dataclass
+class Replayed:
+    """What became of the chosen letters."""
+
+    published: int = 0
+    unreadable: list[tuple[int, Refusal]] = field(default_factory=list)
+    """Letters left waiting, because this version cannot read them either."""
+
+
+class Desk:
+    """The dead letters of one topic of facts.
+
+    Every method may raise ``KafkaException`` (Kafka does not answer or refuses) and ``TimeoutError`` (it stopped answering).
+    """
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        """``topic`` is a name of the registry, without the prefix, with or without ``.dlq``.
+
+        Raises:
+            UnknownTopic: see there.
+        """
+        source = topics.TOPICS.get(topic.removeprefix(settings.topic_prefix).removesuffix(".dlq"))
+        if source is None or source.dead_letters is None:
+            known = ", ".join(name for name, entry in topics.TOPICS.items() if entry.dead_letters)
+            raise UnknownTopic(f"{topic!r} is not a topic with dead letters; there are {known}")
+        self._settings = settings
+        self.source = source.name
+        self._source_topic = settings.topic_prefix + source.name
+        self._topic = settings.topic_prefix + source.dead_letters
+
+    def summary(self) -> Summary:
+        """How many letters wait, and why."""
+        summary = Summary()
+        for letter in self.waiting():
+            summary.add(letter)
+        return summary
+
+    def waiting(self, choice: Choice | None = None) -> Iterator[Letter]:
+        """The letters that nobody has handled, oldest first, as they are now."""
+        with _Log(self._settings, self._topic) as log:
+            handled = _Spans(span for record in log.records() if record.is_mark for span in record.marked())
+            for record in log.records():
+                if not record.is_mark and record.offset not in handled and (choice is None or choice.takes(record)):
+                    yield record
+
+    def letter(self, offset: int) -> Letter | None:
+        """The letter at an offset, handled or not; None if there is none (any more)."""
+        with _Log(self._settings, self._topic) as log:
+            for record in log.records(first=offset):
+                return record if record.offset == offset and not record.is_mark else None
+        return None
+
+    def replay(self, choice: Choice, edits: Mapping[int, bytes] | None = None) -> Replayed:
+        """Publish letters to the source topic again, with their original keys and bytes, and mark them replayed.
+
+        A letter that this version cannot read either stays: it would only be buried again, and many at once would stop
+        the workers.
+
+        Args:
+            choice: which letters.
+            edits: bytes to publish instead, by offset; the key is then the store that they name.
+        """
+        outcome = Replayed()
+        letters = self.waiting(choice)
+        while batch := list(islice(letters, BATCH)):
+            records, offsets = [], []
+            for letter in batch:
+                edited = (edits or {}).get(letter.offset)
+                value = letter.value if edited is None else edited
+                found = self._read(value)
+                if isinstance(found, Refusal):
+                    outcome.unreadable.append((letter.offset, found))
+                    continue
+                key = letter.key if edited is None or found is None else found.encode()
+                origin = {"replayed_from": f"{self._topic}/{letter.offset}"}
+                records.append((self._source_topic, key, value, origin))
+                offsets.append(letter.offset)
+            self._publish(records)
+            self.mark(offsets, "replayed")
+            outcome.published += len(records)
+        return outcome
+
+    def _read(self, value: bytes | None) -> str | Refusal | None:
+        """The store that a record is about, or why it cannot be read; None if no reader knows the topic yet.
+
+        Published now, it arrives now.
+        """
+        if value is None:
+            return Refusal("", "has no value")
+        read = READERS.get(self.source)
+        if read is None:
+            return None
+        found = read(value, int(time.time() * 1000) + self._settings.max_future_minutes * 60_000)
+        if isinstance(found, Refusal):
+            return found
+        return str((found[0] if isinstance(found, list) else found).store_id)
+
+    def mark(self, offsets: Iterable[int], handled: Handled) -> None:
+        """Remember that the letters at these ascending offsets need no more attention. Kafka keeps their bytes."""
+        spans = spans_over(offsets)
+        for start in range(0, len(spans), SPANS_PER_MARK):
+            value = json.dumps({"offsets": spans[start : start + SPANS_PER_MARK]}).encode()
+            self._publish([(self._topic, None, value, {MARK_HEADER: handled})])
+
+    @cached_property
+    def _producer(self) -> Producer:
+        return kafka_producer(self._settings)
+
+    def _publish(self, records: Sequence[tuple[str, bytes | None, bytes | None, dict[str, str]]]) -> None:
+        """Publish (topic, key, value, headers) and return when Kafka has acknowledged all of them."""
+        failures: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
+        for topic, key, value, headers in records:
+            self._producer.produce(topic, value, key, headers=list(headers.items()), on_delivery=delivered)
+        if records and self._producer.flush(ANSWER_WITHIN_S * 2):
+            raise TimeoutError("Kafka does not answer; what it did not acknowledge still waits")
+        if failures:
+            raise_on(failures[0])
+
+
+def write_for_editing(letters: Iterable[Letter], file: BinaryIO) -> int:
+    """Write letters as lines of offset, tab and bytes, for an editor; line breaks within one become spaces. Their number."""
+    count = 0
+    for letter in letters:
+        count += 1
+        file.write(b"%d\t%s\n" % (letter.offset, b" ".join((letter.value or b"").splitlines())))
+    return count
+
+
+def read_edited(file: BinaryIO) -> dict[int, bytes]:
+    """The bytes by offset from a file as ``write_for_editing`` makes it; lines may be missing.
+
+    Raises:
+        ValueError: a line does not begin with an offset and a tab.
+    """
+    edits = {}
+    for number, line in enumerate(file, 1):
+        offset, tab, value = line.rstrip(b"\r\n").partition(b"\t")
+        if not tab or not offset.isdigit():
+            raise ValueError(f"line {number} does not begin with an offset and a tab")
+        edits[int(offset)] = value
+    return edits
+
+
+class _Log:
+    """A topic's only partition from its first record to what was its last on entering."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._topic = topic
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": settings.kafka_bootstrap,
+                # Required, but never used: offsets are neither committed nor asked for.
+                "group.id": f"{settings.consumer_group}.dead-letters",
+                "enable.auto.commit": False,
+                # What retention removes while we read is gone for everybody.
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                # A fetch that waits at the end of the log would hold up the next reading from its start.
+                "fetch.wait.max.ms": 10,
+            }
+        )
+
+    def __enter__(self) -> _Log:
+        try:
+            partition = TopicPartition(self._topic, PARTITION)
+            marks = self._consumer.get_watermark_offsets(partition, timeout=ANSWER_WITHIN_S)
+            if marks is None:
+                raise TimeoutError(f"Kafka does not say how long {self._topic} is")
+            self._first, self._end = marks
+        except BaseException:
+            self._consumer.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def records(self, first: int = 0) -> Iterator[Letter]:
+        """Every record from an offset on."""
+        start = max(first, self._first)
+        if start >= self._end:
+            return
+        self._consumer.assign([TopicPartition(self._topic, PARTITION, start)])
+        # One by one: consume() would wait for a full list.
+        while (message := self._consumer.poll(ANSWER_WITHIN_S)) is not None:
+            if (error := message.error()) is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    return
+                raise KafkaException(error)
+            record = _letter(message)
+            if record.offset < self._end:
+                yield record
+            if record.offset >= self._end - 1:
+                return
+        raise TimeoutError(f"Kafka stopped answering while {self._topic} was read")
+
+
+class _Spans:
+    """A set of offsets as spans, since mostly whole runs of letters are handled at once."""
+
+    def __init__(self, spans: Iterator[Span]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for first, last in sorted(spans):
+            if self._ends and first <= self._ends[-1] + 1:
+                self._ends[-1] = max(self._ends[-1], last)
+            else:
+                self._starts.append(first)
+                self._ends.append(last)
+
+    def __contains__(self, offset: int) -> bool:
+        index = bisect_right(self._starts, offset) - 1
+        return index >= 0 and offset <= self._ends[index]
+
+
+def spans_over(offsets: Iterable[int]) -> list[Span]:
+    """Ascending offsets as spans without a gap."""
+    spans: list[Span] = []
+    for offset in offsets:
+        if spans and offset == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], offset)
+        else:
+            spans.append((offset, offset))
+    return spans
+
+
+def _letter(message: Message) -> Letter:
+    headers: Any = message.headers() or ()
+    texts = {name: (value or b"").decode(errors="replace") for name, value in headers}
+    offset: Any = message.offset()  # what was consumed has one
+    return Letter(offset, message.timestamp()[1], message.key(), message.value(), texts)
