@@ -79,7 +79,9 @@ def stale(store: Store, now: datetime) -> StaleFeed | None:
         return None
     minutes = lag_minutes(store.last_event, now)
     return StaleFeed(
-        store_id=store.store_id, lag_minutes=minutes, message=f"STALE_FEED: {store.store_id} silent for {minutes} minutes"
+        store_id=store.store_id,
+        lag_minutes=minutes,
+        message=f"Nothing has come from {store.store_id} for {minutes} minutes; check its network and gateway.",
     )
 
 

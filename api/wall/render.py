@@ -137,18 +137,21 @@ def age(shop: Shop, now: datetime) -> str:
     return f'<div class="age late">⚠ silent: {words}</div>' if shop.is_stale else f'<div class="age">{words}</div>'
 
 
-def card(shop: Shop, now: datetime, *, kiosk: bool = False) -> str:
-    """One shop on the wall."""
-    worst = shop.anomalies[0].severity if shop.anomalies else None
-    classes = f"card {worst.lower() if worst else ''} {'stale' if shop.is_stale else ''}"
+def card_classes(shop: Shop) -> str:
+    """How a shop's card looks: its worst anomaly, and whether it is silent."""
+    return f"card {shop.anomalies[0].severity.lower() if shop.anomalies else ''} {'stale' if shop.is_stale else ''}"
+
+
+def card(shop: Shop, now: datetime) -> str:
+    """What stands on a shop's card."""
+    worst = badge(shop.anomalies[0].severity) if shop.anomalies else ""
     return (
-        f'<a class="{classes}" href="{escape(link(shop, kiosk))}">'
-        f'<div class="name"><span>{escape(shop.name)}</span>{badge(worst) if worst else ""}</div>'
+        f'<div class="name"><span>{escape(shop.name)}</span>{worst}</div>'
         f'<div class="figures"><div><b>{number(shop.visitors)}</b><small>visitors</small></div>'
         f"<div><b>{percent(shop.conversion)}</b><small>bought</small></div></div>"
         f'<div class="queue"><div><b>{number(shop.queue)}</b><small>in queue</small>{direction(shop.trend, shop.queue)}</div>'
         f"{sparkline([depth for _, depth in shop.trend])}</div>"
-        f'{mini_funnel(shop.funnel)}<div class="strip">{heat_tiles(shop.zones, 2)}</div>{age(shop, now)}</a>'
+        f'{mini_funnel(shop.funnel)}<div class="strip">{heat_tiles(shop.zones, 2)}</div>{age(shop, now)}'
     )
 
 
@@ -276,9 +279,9 @@ EMPTY = """
 """
 
 
+BACK = '<a class="back" href="/">‹ All shops</a>'
 UNKNOWN_SHOP = """
-<div class="empty"><h1>This shop is not known</h1><p>No event, transaction or layout of it has arrived.</p>
-<p><a class="back" href="/">‹ All shops</a></p></div>
+<div class="empty"><h1>This shop is not known</h1><p>No event, transaction or layout of it has arrived.</p></div>
 """
 
 
@@ -300,11 +303,10 @@ def money(shop: Shop) -> str:
     return f"{number(shop.revenue)} <i>{escape(shop.currency)}</i>" if shop.currency else number(shop.revenue)
 
 
-def shop_header(shop: Shop, snapshot: Snapshot, now: datetime, *, kiosk: bool) -> str:
+def shop_header(shop: Shop, snapshot: Snapshot, now: datetime) -> str:
     """One shop in figures."""
-    back = "" if kiosk else '<a class="back" href="/">‹ All shops</a>'
     return (
-        f'<div class="brand">{back}{escape(shop.name)}<small>{shop.day:%A %d %B %Y}</small></div><div class="kpis">'
+        f'<div class="brand">{escape(shop.name)}<small>{shop.day:%A %d %B %Y}</small></div><div class="kpis">'
         + figure(number(shop.visitors), "visitors")
         + figure(percent(shop.conversion), "bought")
         + figure(number(shop.queue), f"in queue {direction(shop.trend, shop.queue)}")

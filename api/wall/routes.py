@@ -102,6 +102,29 @@ class _Region(ui.html):
             self.set_content(content)
 
 
+class _Card:
+    """A shop's card. The link stays while what stands on it is replaced, so that no click is lost."""
+
+    def __init__(self) -> None:
+        with ui.element("div").classes("cardhost") as self._host:
+            self._link = ui.element("a")
+            with self._link:
+                self._face = _Region()
+        self._shown = ("", "")
+
+    def show(self, shop: Shop, now: datetime, *, kiosk: bool) -> None:
+        look = (render.card_classes(shop), render.link(shop, kiosk))
+        if look != self._shown:
+            self._shown = look
+            self._link.classes(replace=look[0])
+            self._link.props["href"] = look[1]
+            self._link.update()
+        self._face.show(render.card(shop, now))
+
+    def delete(self) -> None:
+        self._host.delete()
+
+
 def _wall(kiosk: bool) -> Show:
     """The page of all shops; returns what puts a snapshot on it."""
     header = _Region(tag="header", classes="")
@@ -112,7 +135,7 @@ def _wall(kiosk: bool) -> Show:
         grid = ui.element("div").classes("shops")
         with ui.element("div").classes("side"):
             funnel, zones, alerts = _Region(), _Region(), _Region()
-    cards: list[_Region] = []
+    cards: list[_Card] = []
 
     def show(snapshot: Snapshot, now: datetime) -> None:
         header.show(render.wall_header(snapshot, now))
@@ -123,11 +146,11 @@ def _wall(kiosk: bool) -> Show:
         if len(cards) != len(shops):
             grid.style(f"--columns: {render.columns(len(shops))}")
             with grid:
-                cards.extend(_Region("cardhost") for _ in range(len(shops) - len(cards)))
+                cards.extend(_Card() for _ in range(len(shops) - len(cards)))
             while len(cards) > len(shops):
                 cards.pop().delete()
-        for region, shop in zip(cards, shops, strict=True):
-            region.show(render.card(shop, now, kiosk=kiosk))
+        for card, shop in zip(cards, shops, strict=True):
+            card.show(shop, now, kiosk=kiosk)
         funnel.show(render.panel("From the door to the till", render.funnel_bars(render.total_funnel(snapshot.shops))))
         zones.show(render.panel("Busiest zones", render.heat_tiles(render.total_zones(snapshot.shops), SIDE_ZONES)))
         found = render.worst_first(snapshot.shops)
@@ -138,7 +161,9 @@ def _wall(kiosk: bool) -> Show:
 
 def _shop(store_id: str, kiosk: bool) -> Show:
     """The page of one shop; returns what puts a snapshot on it."""
-    header = _Region(tag="header", classes="")
+    with ui.element("header"):
+        _Region().show("" if kiosk else render.BACK)
+        header = _Region()
     banner = _Region()
     missing = _Region()
     body = ui.element("div").classes("shop")
@@ -153,7 +178,7 @@ def _shop(store_id: str, kiosk: bool) -> Show:
         if shop is None:
             header.show("")
             return
-        header.show(render.shop_header(shop, snapshot, now, kiosk=kiosk))
+        header.show(render.shop_header(shop, snapshot, now))
         found = [(shop, anomaly) for anomaly in shop.anomalies]
         parts = (
             render.panel("From the door to the till", render.funnel_bars(shop.funnel)),

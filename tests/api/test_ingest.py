@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from aisleflow.settings import Settings
 from api.app import create_app
 from api.events.bodies import MAX_BODY_BYTES
 from tests.api.conftest import insert
+from tests.conftest import free_port, running_kafka
 
 ARRIVED = datetime(2026, 3, 3, 14, 22, 11, tzinfo=UTC)
 
@@ -242,6 +244,23 @@ def test_kafka_away_is_a_503_that_says_what_is_on_the_log(clickhouse: str, make_
         assert answer.json()["not_acknowledged"] == [sent["event_id"]] and answer.json()["acknowledged"] == []
         again = alone.post("/events/ingest", json={"events": []})
         assert again.status_code == 200, "nothing to publish, nothing to fail"
+
+
+def test_kafka_comes_back(clickhouse: str, make_world: Callable[..., Settings], tmp_path: Path) -> None:
+    """The same process publishes again, without a restart, and the batch sent again leaves each event once on the log."""
+    port, batch = free_port(), {"events": [event() for _ in range(3)]}
+    with running_kafka(tmp_path / "kafka", port) as address:
+        settings = make_world(address, clickhouse)
+    with TestClient(create_app(settings, wall=False), base_url="http://127.0.0.1") as alone:
+        assert alone.post("/events/ingest", json=batch).status_code == 503
+        with running_kafka(tmp_path / "kafka", port):
+            deadline = time.monotonic() + 30
+            while (answer := alone.post("/events/ingest", json=batch)).status_code == 503:
+                assert time.monotonic() < deadline
+            assert counts(answer) == (3, 0, 0)
+            assert counts(alone.post("/events/ingest", json=batch)) == (0, 3, 0)
+            sent = [json.loads(value or b"")["event_id"] for _, value in read_log(settings, "visit-events")]
+            assert sorted(sent) == sorted(item["event_id"] for item in batch["events"])
 
 
 def test_clickhouse_away_publishes_nothing(kafka: str, make_world: Callable[..., Settings]) -> None:

@@ -76,6 +76,13 @@ def look(browser: Any) -> Iterator[Callable[..., Any]]:
     assert not faults
 
 
+def boxes(page: Any, selector: str) -> list[dict[str, float]]:
+    """Where elements are; asked at once, since the server replaces them all the time."""
+    found: list[dict[str, float]] = page.locator(selector).evaluate_all("all => all.map(e => e.getBoundingClientRect().toJSON())")
+    assert found
+    return found
+
+
 def size(page: Any) -> tuple[int, int]:
     width, height = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     return width, height
@@ -86,10 +93,10 @@ def test_all_shops_are_on_one_screen(url: str, look: Callable[..., Any]) -> None
     assert page.locator(".card").count() == 20
     assert size(page) == (1920, 1080), "nothing to scroll"
     for selector in (".card", ".panel", ".card .age"):
-        for box in (item.bounding_box() for item in page.locator(selector).all()):
+        for box in boxes(page, selector):
             assert box["x"] >= 0 and box["y"] >= 0 and box["x"] + box["width"] <= 1920 and box["y"] + box["height"] <= 1080
-    for card in page.locator(".card").all():
-        assert card.evaluate("e => e.scrollHeight <= e.clientHeight + 1"), "nothing is cut off"
+    fits = page.locator(".card").evaluate_all("all => all.map(e => e.scrollHeight <= e.clientHeight + 1)")
+    assert all(fits), "nothing is cut off"
     text = page.locator(".wall").inner_text()
     for words in (
         "visitors",
@@ -162,7 +169,7 @@ def test_on_a_phone_it_scrolls_down_and_never_sideways(url: str, look: Callable[
         page = look(f"{url}{path}", PHONE)
         width, height = size(page)
         assert width == 390 and height > 1200
-        for box in (item.bounding_box() for item in page.locator(".card, .panel, .kpi").all()):
+        for box in boxes(page, ".card, .panel, .kpi"):
             assert box["x"] >= 0 and box["x"] + box["width"] <= 390
     page = look(url, PHONE)
     last = page.locator(".card").last
@@ -210,6 +217,9 @@ def test_empty_away_and_back_again(
             page = look(f"http://127.0.0.1:{settings.api_port}", WALL, ".empty h1")
             text = page.locator(".wall").inner_text()
             assert "aisleflow demo" in text and "aisleflow publish events" in text
+            page.set_viewport_size(PHONE)
+            assert size(page)[0] == 390
+            page.set_viewport_size(WALL)
             seed(settings, 3, datetime.now(UTC))
             page.wait_for_selector(".card", timeout=SOON_MS)
             assert page.locator(".card").count() == 3 and size(page) == (1920, 1080)
