@@ -35,4 +35,4 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/lint-imports
 
 bench: install ## Run every benchmark
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
