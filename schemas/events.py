@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, field_validator, model_validator
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 STORE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@-]*$"
@@ -201,15 +201,16 @@ class StoreLayout(Event):
     zones: Annotated[list[Zone], Field(max_length=500)] = Field(default_factory=list)
     cameras: Annotated[list[Camera], Field(max_length=500)] = Field(default_factory=list)
 
-    @model_validator(mode="after")
-    def _time_zone_exists(self) -> StoreLayout:
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone_exists(cls, name: str) -> str:
         from zoneinfo import ZoneInfo
 
         try:
-            ZoneInfo(self.time_zone)
+            ZoneInfo(name)
         except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"time_zone {self.time_zone!r} is not an IANA time zone") from error
-        return self
+            raise ValueError(f"{name!r} is not an IANA time zone") from error
+        return name
 
 
 class StockMovement(Event):
