@@ -5,9 +5,10 @@ Faust spends some 80 microseconds on every message it delivers: streams, events,
 over all records of a partition as one message that carries the offset of the last, so Faust keeps its assignor,
 rebalancing, back-pressure and commits, and its cost is paid once a batch.
 
-Offsets: Faust sees a jump from the last message's offset to this one's and books the offsets between as a gap, which it
-commits together with the message that follows. It looks at no gap beyond the newest acknowledged message, so a batch is never
-passed as long as each partition's messages are acknowledged in their order.
+Offsets: messages of one partition are acknowledged in their order (``Cycles`` sees to it), so the newest acknowledged
+one says all. ``BatchingConsumer`` commits what follows it and never passes a batch that is not acknowledged. Faust's own
+bookkeeping expects a message per offset: it takes the offsets between two of our messages for gaps, loses the gap
+behind offset 0 and counts the message after a gap twice, and either way commits stop.
 """
 
 from __future__ import annotations
@@ -46,11 +47,16 @@ class BatchingScheduler(SchedulingStrategyT):
 
 
 class BatchingConsumer(Consumer):
-    """Faust's consumer, with a gap that ends before the message that follows it.
-
-    Faust counts that message to the gap too, so its offset is there twice once acknowledged, and a commit stops at such a pair.
-    With a gap before nearly every message the commits would fall behind for ever.
-    """
+    """Faust's consumer, committing the offset after the newest acknowledged batch of each partition."""
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        await super()._add_gap(tp, offset_from, offset_to - 1)
+        """Offsets between two messages are the records of the second: no gap."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        acked: list[int] = self._acked[tp]
+        if not acked:
+            return None
+        newest = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return newest + 1
