@@ -339,7 +339,11 @@ class Derivation:
             stores[name] = Store(calendar)
             if name in named_layouts:
                 dates = await self._sink.until_answered(self._history.days_of, calendar)
-                fresh |= await self._restore(stores[name], sorted(dates))
+                restored = await self._restore(stores[name], sorted(dates))
+                for day in restored:
+                    # Rows tell which layout they follow by its timestamp alone, and a layout may be mended under its old one.
+                    day.rewrite()
+                fresh |= restored
         return fresh
 
     async def _restore(self, store: Store, dates: Sequence[date]) -> set[StoreDay]:

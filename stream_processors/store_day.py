@@ -169,6 +169,13 @@ class StoreDay:
             self.visits[visitor_id] = ghost
         self._touched |= self._vanished
 
+    def rewrite(self) -> None:
+        """Mark every visit for writing."""
+        self._touched |= self.visits.keys()
+        for visit in self.visits.values():
+            for stay in visit.zone_visits:
+                stay.is_written = False
+
     def _as_written(self, visitor_id: str) -> WrittenVisit:
         visit = self.visits[visitor_id]
         return WrittenVisit(
