@@ -202,7 +202,7 @@ def alerts(found: Sequence[tuple[Shop, Anomaly]], limit: int, *, named: bool = T
             f'<time>since {clock(anomaly.detected_at, shop)}</time><div class="message">{escape(anomaly.message)}</div>'
             f'<div class="action">→ {escape(anomaly.suggested_action)}</div></li>'
         )
-    more = f'<p class="more">and {len(found) - limit} more</p>' if len(found) > limit else ""
+    more = f'<p class="more">{len(found)} in all; the page of each shop has its own</p>' if len(found) > limit else ""
     return f'<ul class="alerts">{"".join(items)}</ul>{more}'
 
 

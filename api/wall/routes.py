@@ -32,7 +32,7 @@ ICON = (
     '<path d="M6 22l6-8 5 5 9-11" fill="none" stroke="#45d6b5" stroke-width="3.5"/></svg>'
 )
 SIDE_ALERTS = 4
-SIDE_ZONES = 9
+SIDE_ZONES = 6
 # The API's first path segments: what is not found there is a problem in JSON, not a page.
 API_ROOTS = frozenset({"events", "transactions", "stores", "health", "metrics", "openapi.json", "login"})
 

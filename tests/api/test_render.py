@@ -123,7 +123,7 @@ def test_alerts_say_what_to_do_the_worst_and_newest_first() -> None:
     other = make_shop(name="Pune", anomalies=[make_anomaly("CRITICAL", 2, message="newer", subject="CAM_1")])
     text = _Reader(render.alerts(render.worst_first([shop, other]), 2)).text
     assert text.index("newer") < text.index("older") and "Pune · CAM_1" in text
-    assert "→ Open another till." in text and "since 17:21 IST" in text and "and 1 more" in text
+    assert "→ Open another till." in text and "since 17:21 IST" in text and "3 in all" in text
     assert "8 people" not in text
 
 
