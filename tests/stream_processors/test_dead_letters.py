@@ -248,7 +248,7 @@ def test_letters_are_mended_in_a_file(desk: Desk, bury: Callable[..., list[int]]
     assert waiting(desk) == [mended, left, still_bad], "writing a file handles nothing"
     assert command("replay", TOPIC, "--all", "--to", file).exit_code == 2, "it must not write over somebody's work"
     first, _, third = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(first.replace(b"-1", b"1") + third)
+    file.write_bytes(first.replace(b": -1", b": 1") + third)
     result = command("replay", TOPIC, "--from", file)
     assert result.output.splitlines()[0] == f"1 replayed to {TOPIC}"
     assert f"offset {still_bad} still cannot be read: dwell_ms" in result.output
