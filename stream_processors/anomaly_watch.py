@@ -32,6 +32,7 @@ COLUMNS = (
 )
 PAUSE_S = 1.0
 STALE_CHECK_S = 15.0
+FAR_BEHIND_RECORDS = 1_000
 ALERT_NAMESPACE = uuid.UUID("8d1f0d0e-6a0a-5b44-9c59-6a1c5f5ad6a1")
 
 
@@ -79,10 +80,11 @@ class AnomalyWatch:
         self._history = history
         self._producer = producer
         self._touched = touched
+        self._lag = lag
 
     async def run(self, partitions: Callable[[], set[int]]) -> None:
         """Look for ever. ``partitions`` tells which store partitions this worker holds."""
-        checked_silence = 0.0
+        checked_silence = time.monotonic()
         while True:
             await asyncio.sleep(PAUSE_S)
             stores = set(self._touched)
@@ -90,7 +92,8 @@ class AnomalyWatch:
             try:
                 if stores:
                     await self._sink.until_answered(self.look, stores)
-                if time.monotonic() - checked_silence > STALE_CHECK_S:
+                # Who is far behind cannot tell silence from what is still to be read.
+                if time.monotonic() - checked_silence > STALE_CHECK_S and self._lag() < FAR_BEHIND_RECORDS:
                     checked_silence = time.monotonic()
                     await self._sink.until_answered(self.look_for_silence, partitions())
             except Exception:

@@ -35,7 +35,7 @@ def build(settings: Settings) -> faust.App:
     sink = ClickHouseSink(client, liveness.beat)
     history = History(client)
     derivation = Derivation(settings, sink, history, DeadLetterBox(producer))
-    watch = AnomalyWatch(settings, sink, history, producer, derivation.touched_stores)
+    watch = AnomalyWatch(settings, sink, history, producer, derivation.touched_stores, lambda: group_lag.latest)
     app = create_app(
         settings,
         DERIVED_TOPICS,

@@ -28,6 +28,8 @@ class GroupLag:
     """Records that the consumer group has not yet confirmed, as the broker knows it."""
 
     def __init__(self, settings: Settings) -> None:
+        self.latest = 0
+        """The lag as last asked."""
         self._consumer = Consumer(
             {
                 "bootstrap.servers": settings.kafka_bootstrap,
@@ -49,6 +51,7 @@ class GroupLag:
             lag = end - (partition.offset if partition.offset >= 0 else first)
             metrics.LAG.labels(partition.topic, str(partition.partition)).set(lag)
             total += lag
+        self.latest = total
         return total
 
 
