@@ -74,7 +74,15 @@ def changes(open_now: dict[Identity, OpenAnomaly], findings: Iterable[Finding], 
 class AnomalyWatch:
     """Looks at stores that have new facts, and now and then at all of this worker's stores for silence."""
 
-    def __init__(self, settings: Settings, sink: ClickHouseSink, history: History, producer: Producer, touched: set[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sink: ClickHouseSink,
+        history: History,
+        producer: Producer,
+        touched: set[str],
+        lag: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._settings = settings
         self._sink = sink
         self._history = history

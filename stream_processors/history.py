@@ -73,18 +73,22 @@ class History:
         return {store_id: StoreLayout.model_validate_json(layout) for store_id, layout in rows}
 
     def days_of(self, calendar: StoreCalendar) -> set[date]:
-        """Every business day on which a store has facts, and every one that has rows written under an older layout."""
-        query = """SELECT toString(business_day) FROM visits WHERE store_id = %(store)s
-            UNION DISTINCT SELECT toString(business_day) FROM queue_depth WHERE store_id = %(store)s"""
-        days = {date.fromisoformat(row[0]) for row in self._rows(query, {"store": calendar.store_id})}
+        """Every business day on which a store has facts, and those beside them that an older layout may have put them on.
+
+        Days whose facts have expired stay as they are.
+        """
         query = """SELECT toUnixTimestamp(toDateTime(toDate(timestamp), 'UTC')) FROM events WHERE store_id = %(store)s
             UNION DISTINCT SELECT toUnixTimestamp(toDateTime(toDate(timestamp), 'UTC')) FROM transactions
             WHERE store_id = %(store)s"""
+        days = set()
         for (midnight_utc,) in self._rows(query, {"store": calendar.store_id}):
             # A date in UTC touches two business days elsewhere.
             days.add(calendar.business_day(midnight_utc * 1000))
             days.add(calendar.business_day(midnight_utc * 1000 + 86_399_999))
-        return days
+        query = """SELECT toString(business_day) FROM visits WHERE store_id = %(store)s
+            UNION DISTINCT SELECT toString(business_day) FROM queue_depth WHERE store_id = %(store)s"""
+        written = {date.fromisoformat(row[0]) for row in self._rows(query, {"store": calendar.store_id})}
+        return days | {day for day in written if {day - timedelta(days=1), day + timedelta(days=1)} & days}
 
     def events_of_visits(self, visits: Sequence[tuple[StoreDay, str]]) -> dict[tuple[StoreDay, str], list[VisitFact]]:
         """All stored events of some visits."""

@@ -162,7 +162,12 @@ class StoreDay:
             if visitor_id not in self._touched:
                 for stay in visit.zone_visits:
                     stay.is_written = True
-        self._vanished = (written.visits.keys() | written.zone_rows.keys()) - self.visits.keys()
+        # Facts only grow, so a visit can vanish only from the days of another layout; else its events have expired.
+        self._vanished = {
+            visitor_id
+            for visitor_id, row in written.visits.items()
+            if visitor_id not in self.visits and row.layout_ms != self.calendar.layout_ms
+        }
         for visitor_id in self._vanished:
             ghost = Visit()
             ghost.zone_rows = written.zone_rows.get(visitor_id, 0)
