@@ -1,8 +1,9 @@
 """Kill any part of a running system at random moments, under load, and check every answer afterwards.
 
-``python -m tests.system.kill_any_part --times 10 --seed 1`` starts ``aisleflow up`` in a folder of its own on free ports, sends
-simulated shops with every fault, and kills (``kill -9``) the broker, a worker, ClickHouse or the API, again and again. At
-the end every answer of every shop must equal the batch computation of what was sent: then the exit code is 0.
+``python -m tests.system.kill_any_part --times 10 --seed 1`` starts ``aisleflow up`` in a folder of its own on free
+ports, sends simulated shops with every fault, and kills (``kill -9``) the broker, a worker, ClickHouse or the API,
+again and again. At the end every answer of every shop must equal the batch computation of what was sent: then the exit
+code is 0.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class System:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_for(lambda: set(self.states().values()) == {"ready"} and len(self.states()) == 3 + workers, READY_WITHIN_S, self)
+        wait_for(
+            lambda: set(self.states().values()) == {"ready"} and len(self.states()) == 3 + workers, READY_WITHIN_S, self
+        )
         known = secrets.load(folder / "data")
         assert known is not None
         self.settings = Settings(
@@ -207,13 +210,18 @@ def run(system: System, chosen: argparse.Namespace) -> int:
     feed.send_layouts(shops)
     stop = threading.Event()
     records = ((sent.topic, sent.key, sent.value) for sent in stream(shops, DAYS, chosen.seed, faults=Faults()))
-    sending = threading.Thread(target=feed.send, args=(records,), kwargs={"per_second": chosen.per_second, "stop": stop})
+    sending = threading.Thread(
+        target=feed.send, args=(records,), kwargs={"per_second": chosen.per_second, "stop": stop}
+    )
     sending.start()
     ends = Ends(system.settings)
     time.sleep(5)
     answers = Answers(system.url, f"/stores/{shops[0].store_id}/metrics")
     names = ["kafka", "clickhouse", "api", "worker"]
-    print(f"{'kill':>4}  {'part':<12}{'back':>8}{'no answers':>12}{'all derived':>13}   seconds after the kill", flush=True)
+    print(
+        f"{'kill':>4}  {'part':<12}{'back':>8}{'no answers':>12}{'all derived':>13}   seconds after the kill",
+        flush=True,
+    )
     for number in range(chosen.times):
         # Each part in turn in a random order, so that ten kills reach all of them.
         if number % len(names) == 0:
@@ -231,7 +239,9 @@ def run(system: System, chosen: argparse.Namespace) -> int:
         wait_for(ends.remember, BACK_WITHIN_S, system)
         wait_for(ends.passed, CAUGHT_UP_WITHIN_S, system)
         derived = time.monotonic() - began
-        print(f"{number + 1:>4}  {name:<12}{back:>8.1f}{answers.longest_since_asked():>12.1f}{derived:>13.1f}", flush=True)
+        print(
+            f"{number + 1:>4}  {name:<12}{back:>8.1f}{answers.longest_since_asked():>12.1f}{derived:>13.1f}", flush=True
+        )
     stop.set()
     sending.join()
     answers.stop()
@@ -239,7 +249,8 @@ def run(system: System, chosen: argparse.Namespace) -> int:
     caught_up(system.settings, CAUGHT_UP_WITHIN_S)
     world = feed.world()
     print(
-        f"Sent {len(feed.sent):,} records ({world.duplicates:,} duplicates, {world.refused:,} unreadable); comparing", flush=True
+        f"Sent {len(feed.sent):,} records ({world.duplicates:,} duplicates, {world.refused:,} unreadable); comparing",
+        flush=True,
     )
 
     def ask(path: str) -> dict[str, Any]:

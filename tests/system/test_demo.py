@@ -141,7 +141,10 @@ def an_api(world: World, spoil: dict[str, Any]) -> Iterator[str]:
         ({}, 0),
         ({"/stores/ST1002/funnel": {"entry": 1, "zone_visit": 1, "billing_queue": 0, "purchased": 0}}, 1),
         ({"/stores/ST1001/heatmap?date=2026-02-24": {}}, 1),
-        ({"/stores/ST1001/anomalies": {"anomalies": [{"type": "DEAD_ZONE", "subject": "MOON", "severity": "INFO"}]}}, 1),
+        (
+            {"/stores/ST1001/anomalies": {"anomalies": [{"type": "DEAD_ZONE", "subject": "MOON", "severity": "INFO"}]}},
+            1,
+        ),
         ({"/stores/ST1002/metrics?date=2026-03-02": {"status": 404}}, 1),
     ],
 )

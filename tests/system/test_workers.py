@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
-from fastapi.testclient import TestClient
 
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
-from aisleflow.supervisor import environment
-from api.app import create_app
 from producers.simulator.faults import Faults
 from producers.simulator.shops import make_shops
 from producers.simulator.stream import stream
-from tests.conftest import answers, free_port
-from tests.system.truth import Feed, caught_up, group_lag, places, wrong_answers
+from tests.system.conftest import Workers
+from tests.system.truth import Feed, group_lag, places, wrong_answers
 
 pytestmark = pytest.mark.system
 # Among them two with the other make of cameras and one without a layout.
@@ -33,58 +25,6 @@ SHOPS = make_shops(10, seed=3)[4:]
 DAYS = (date(2026, 3, 2), date(2026, 3, 3))
 FACT_TABLES = ("events", "event_ids", "transactions", "store_layouts")
 DERIVED_TABLES = ("visits", "zone_visits", "queue_depth")
-
-
-class Workers:
-    """Worker processes, each with its own log; all end with the test."""
-
-    def __init__(self, settings: Settings, logs: Path) -> None:
-        self._settings, self._logs = settings, logs
-        self.running: list[subprocess.Popen[bytes]] = []
-
-    def start(self) -> subprocess.Popen[bytes]:
-        port = free_port()
-        own = self._settings.model_copy(update={"metrics_port": port})
-        with (self._logs / f"worker-{port}.log").open("wb") as output:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "aisleflow", "worker"],
-                env={**os.environ, **environment(own)},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        self.running.append(worker)
-        deadline = time.monotonic() + 60
-        while not answers(port, "/metrics"):
-            assert worker.poll() is None, "the worker ended at its start"
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        return worker
-
-    def stop(self) -> None:
-        for worker in self.running:
-            worker.terminate()
-        for worker in self.running:
-            try:
-                worker.wait(20)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
-
-    def said(self) -> str:
-        return "\n".join(path.read_text(errors="replace")[-3000:] for path in self._logs.glob("*.log"))
-
-
-@pytest.fixture(scope="module")
-def workers(world: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    found = Workers(world, tmp_path_factory.mktemp("workers"))
-    yield found
-    found.stop()
-
-
-@pytest.fixture(scope="module")
-def ask(world: Settings) -> Iterator[Any]:
-    with TestClient(create_app(world, wall=False), base_url="http://127.0.0.1") as client:
-        yield lambda path: client.get(path).json()
 
 
 @pytest.fixture(scope="module")
@@ -106,26 +46,22 @@ def test_workers_are_killed_and_every_answer_is_right(world: Settings, workers: 
     second.kill()
     sending.join()
     feed.flush()
-    try:
-        caught_up(world, 90)
-    except TimeoutError as error:
-        raise AssertionError(workers.said()) from error
+    workers.catch_up()
     oracle = feed.world()
     assert oracle.duplicates > 100
     assert oracle.refused > 50
     assert wrong_answers(oracle, ask) == []
 
 
-def test_the_topics_read_again_from_the_start_change_nothing(world: Settings, workers: Workers, feed: Feed, ask: Any) -> None:
+def test_the_topics_read_again_from_the_start_change_nothing(
+    world: Settings, workers: Workers, feed: Feed, ask: Any
+) -> None:
     workers.stop()
     before = contents(world)
     rewind(world)
     assert group_lag(world) > len(feed.sent) * 0.9
     workers.start()
-    try:
-        caught_up(world, 90)
-    except TimeoutError as error:
-        raise AssertionError(workers.said()) from error
+    workers.catch_up()
     after = contents(world)
     assert [table for table in before if after[table] != before[table]] == []
     assert wrong_answers(feed.world(), ask) == []

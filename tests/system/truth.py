@@ -43,7 +43,9 @@ class Feed:
             self.sent.append(record)
             while True:
                 try:
-                    self._producer.produce(self._settings.topic_prefix + topic, value, key.encode(), on_delivery=self._delivered)
+                    self._producer.produce(
+                        self._settings.topic_prefix + topic, value, key.encode(), on_delivery=self._delivered
+                    )
                     break
                 except BufferError:
                     self._producer.poll(0.1)
@@ -95,7 +97,9 @@ def group_lag(settings: Settings) -> int:
     Raises:
         KafkaException: Kafka does not answer.
     """
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0})
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0}
+    )
     try:
         lag = 0
         for place in consumer.committed(places(settings, consumer), timeout=10):
@@ -141,7 +145,11 @@ def _wrong_anomalies(world: World, ask: Ask) -> list[str]:
     found = []
     for store_id in sorted(world.stores):
         path = f"/stores/{store_id}/anomalies"
-        told = {(one["type"], one["subject"], one["severity"]) for one in ask(path)["anomalies"] if one["type"] != "STALE_FEED"}
+        told = {
+            (one["type"], one["subject"], one["severity"])
+            for one in ask(path)["anomalies"]
+            if one["type"] != "STALE_FEED"
+        }
         expected = {(one["type"], one["subject"], one["severity"]) for one in world.anomalies(store_id)}
         if told != expected:
             found.append(f"{path} expected {sorted(expected - told)}, found {sorted(told - expected)}")
