@@ -1,8 +1,8 @@
 """The demo: everything up, invented shops that fill it with a past and then go on live, and a check of every answer.
 
-``play`` runs the simulator against the parts that a ``Supervisor`` has started. With ``check_s`` it records every record
-before it sends it, stops after that many seconds, waits until the workers have caught up, and compares every answer of
-every shop with ``producers.simulator.answers``.
+``play`` runs the simulator against the parts that a ``Supervisor`` has started. With ``check_s`` it records every
+record before it sends it, stops after that many seconds, waits until the workers have caught up, and compares every
+answer of every shop with ``producers.simulator.answers``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class Plan:
         """All that these shops send, in sending order: past days, today so far, and on."""
         ahead = 0 if self.check_s else DAYS_AHEAD
         # Making a whole day takes seconds; a check needs no more than what it may come to send.
-        until = None if self.check_s is None else self.started_ms + int((self.check_s + CATCH_UP_WITHIN_S) * 1000) + 120_000
+        until = (
+            None if self.check_s is None else self.started_ms + int((self.check_s + CATCH_UP_WITHIN_S) * 1000) + 120_000
+        )
         faults = Faults() if self.faults else NO_FAULTS
         well_staffed = Rush(self.started_ms, self.pace, tills=self.pace)
         # In every fifth shop the crowd came a while ago and nobody opens a till: something to be alarmed at.
@@ -89,7 +91,9 @@ class Plan:
 
 
 def resume_or_begin(plan: Plan, data_dir: Path) -> Plan:
-    """The plan of the demo that this data directory last held, if it can go on; else this plan with shops of new numbers."""
+    """The plan of the demo that this data directory last held, if it can go on; else this plan with shops of new
+    numbers.
+    """
     known = data_dir / "demo.json"
     try:
         past = orjson.loads(known.read_bytes())
@@ -105,7 +109,9 @@ def resume_or_begin(plan: Plan, data_dir: Path) -> Plan:
     data_dir.mkdir(parents=True, exist_ok=True)
     names = ("shops", "seed", "pace", "faults", "first_number")
     draft = known.with_suffix(".draft")
-    draft.write_bytes(orjson.dumps({**{name: getattr(plan, name) for name in names}, "started": plan.started.isoformat()}))
+    draft.write_bytes(
+        orjson.dumps({**{name: getattr(plan, name) for name in names}, "started": plan.started.isoformat()})
+    )
     draft.replace(known)
     return plan
 
@@ -135,7 +141,9 @@ async def play(plan: Plan, settings: Settings, url: str, console: Console, recor
         await asyncio.wait({live}, timeout=plan.check_s)
         feed.stop.set()
         await live
-        console.print(f"Sent {feed.sent:,} records ({feed.live_sent:,} of them live); checking every answer of every shop")
+        console.print(
+            f"Sent {feed.sent:,} records ({feed.live_sent:,} of them live); checking every answer of every shop"
+        )
         await _caught_up(settings, console)
     except asyncio.CancelledError:
         feed.cut_off.set()
@@ -205,7 +213,9 @@ class _Feed:
             self._record.write(topic.encode() + b"\t" + value + b"\n")
         while True:
             try:
-                self._producer.produce(self.settings.topic_prefix + topic, value, key.encode(), on_delivery=self._delivered)
+                self._producer.produce(
+                    self.settings.topic_prefix + topic, value, key.encode(), on_delivery=self._delivered
+                )
                 break
             except BufferError:
                 self._producer.poll(0.1)
@@ -263,7 +273,9 @@ def lag(settings: Settings) -> int:
     Raises:
         KafkaException: Kafka does not answer.
     """
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0})
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0}
+    )
     try:
         names = [settings.topic_prefix + topic.name for topic in (VISIT_EVENTS, TRANSACTIONS)]
         known = consumer.list_topics(timeout=10).topics
@@ -277,7 +289,8 @@ def lag(settings: Settings) -> int:
         consumer.close()
 
 
-# --- the check ---------------------------------------------------------------------------------------------------------
+# --- the check
+# ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -321,7 +334,9 @@ def check(record: Path, shops: list[Shop], settings: Settings, url: str, console
     wrong = sum(bool(verdict.differences) for verdict in verdicts.values())
     compared = sum(verdict.compared for verdict in verdicts.values())
     if wrong:
-        console.print(f"[bold red]{wrong} of {len(shops)} shops differ[/] ({compared:,} answers compared)", highlight=False)
+        console.print(
+            f"[bold red]{wrong} of {len(shops)} shops differ[/] ({compared:,} answers compared)", highlight=False
+        )
         return 1
     console.print(f"[bold green]All {compared:,} answers of {len(shops)} shops are equal[/]", highlight=False)
     return 0
@@ -337,11 +352,15 @@ def _judge(world: World, store_id: str, api: _Api) -> _Verdict:
             for name, expected in _expected(world, store_id, day).items():
                 verdict.compared += 1
                 found = api.get(f"/stores/{store_id}/{name}{query}")
-                verdict.differences += [f"{name}{query} {what}" for what in differences(expected, found, name == "metrics")]
+                verdict.differences += [
+                    f"{name}{query} {what}" for what in differences(expected, found, name == "metrics")
+                ]
     verdict.compared += 1
     found = api.get(f"/stores/{store_id}/anomalies")
     reported = {
-        f"{one['type']} {one['subject']}".strip(): one for one in found.get("anomalies", []) if one["type"] != "STALE_FEED"
+        f"{one['type']} {one['subject']}".strip(): one
+        for one in found.get("anomalies", [])
+        if one["type"] != "STALE_FEED"
     }
     expected = {f"{one['type']} {one['subject']}".strip(): one for one in world.anomalies(store_id)}
     verdict.differences += [
@@ -349,7 +368,9 @@ def _judge(world: World, store_id: str, api: _Api) -> _Verdict:
         for name in sorted(expected.keys() ^ reported.keys())
     ]
     for name in expected.keys() & reported.keys():
-        verdict.differences += [f"anomalies {name} {what}" for what in differences(expected[name], reported[name], True)]
+        verdict.differences += [
+            f"anomalies {name} {what}" for what in differences(expected[name], reported[name], True)
+        ]
     return verdict
 
 

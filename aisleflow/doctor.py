@@ -17,7 +17,16 @@ GIB = 1024**3
 #: What the embedded parts need: Kafka 0.5 GiB, ClickHouse 1 GiB and more under load, a worker and the API 0.5 GiB each.
 MEMORY_GIB = (2.0, 4.0)
 DISK_GIB = (1.0, 10.0)
-PACKAGES = ("faust-streaming", "aiokafka", "confluent-kafka", "clickhouse-connect", "chdb", "fastapi", "nicegui", "pydantic")
+PACKAGES = (
+    "faust-streaming",
+    "aiokafka",
+    "confluent-kafka",
+    "clickhouse-connect",
+    "chdb",
+    "fastapi",
+    "nicegui",
+    "pydantic",
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Every Prometheus metric, declared once, with its meaning. Programs import the metric and change it; nobody else declares."""
+"""Every Prometheus metric, declared once, with its meaning. Programs import the metric and change it; nobody else
+declares.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -16,7 +18,9 @@ CYCLE_RECORDS = Histogram("aisleflow_cycle_records", "Records in a cycle.", buck
 LAG = Gauge("aisleflow_lag_records", "Records in Kafka that a worker has not yet confirmed.", ["topic", "partition"])
 OPEN_VISITS = Gauge("aisleflow_open_visits", "Visits a worker holds in memory.")
 OPEN_STORE_DAYS = Gauge("aisleflow_open_store_days", "Business days of stores a worker holds in memory.")
-EXACT_PATH = Counter("aisleflow_exact_path_visits_total", "Visits derived anew from ClickHouse (late or repeated events).")
+EXACT_PATH = Counter(
+    "aisleflow_exact_path_visits_total", "Visits derived anew from ClickHouse (late or repeated events)."
+)
 SINK_RETRIES = Counter("aisleflow_clickhouse_retries_total", "Calls tried again because ClickHouse did not answer.")
 
 REQUESTS = Counter("aisleflow_http_requests_total", "HTTP requests.", ["method", "endpoint", "status_code"])

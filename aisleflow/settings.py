@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     kafka_port: int = Field(9092, ge=1, le=65535, description="Port of the Kafka broker that `up` starts.")
     kafka_controller_port: int = Field(9093, ge=1, le=65535, description="Port of that broker's KRaft controller.")
     clickhouse_port: int = Field(8123, ge=1, le=65535, description="Port of the embedded ClickHouse server.")
-    metrics_port: int = Field(9108, ge=1, le=65535, description="Prometheus port of the first worker; the next adds one.")
+    metrics_port: int = Field(
+        9108, ge=1, le=65535, description="Prometheus port of the first worker; the next adds one."
+    )
 
     kafka: str | None = Field(None, description="Bootstrap servers HOST:PORT of your own Kafka; empty starts one.")
     clickhouse_url: SecretStr | None = Field(

@@ -1,7 +1,7 @@
 """Run every part of Aisleflow as one: start in order, wait until each is ready, restart what dies, stop all cleanly.
 
-The parts are processes of their own. Secrets reach them by the environment, never by arguments or logs. If the supervisor
-itself is killed, the kernel ends its children (Linux: ``PR_SET_PDEATHSIG``).
+The parts are processes of their own. Secrets reach them by the environment, never by arguments or logs. If the
+supervisor itself is killed, the kernel ends its children (Linux: ``PR_SET_PDEATHSIG``).
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Part:
         ready_within_s: after this the start has failed.
         port: where it listens, checked to be free before the start, and the setting that moves it.
         address: where a person finds it.
-        orphan_signal: what it gets when the supervisor dies. Servers close their data; the rest may be cut off anywhere.
+        orphan_signal: what it gets when the supervisor dies. Servers close their data; the rest may be cut off
+            anywhere.
     """
 
     name: str
@@ -131,7 +132,8 @@ class Supervisor:
             update={
                 "data_dir": self.data_dir,
                 "kafka": settings.kafka_bootstrap,
-                "clickhouse_url": settings.clickhouse_url or SecretStr(self._secrets.clickhouse_url(settings.clickhouse_port)),
+                "clickhouse_url": settings.clickhouse_url
+                or SecretStr(self._secrets.clickhouse_url(settings.clickhouse_port)),
             }
         )
         self._children: dict[str, _Child] = {}
@@ -227,7 +229,9 @@ class Supervisor:
         try:
             topics.ensure(self.settings)
         except (KafkaException, topics.TopicsError) as error:
-            raise SupervisorError(f"Kafka's topics could not be prepared at {self.settings.kafka_bootstrap}: {error}") from error
+            raise SupervisorError(
+                f"Kafka's topics could not be prepared at {self.settings.kafka_bootstrap}: {error}"
+            ) from error
 
     # --- running ---------------------------------------------------------------------------------------------------
 
@@ -357,7 +361,9 @@ class Supervisor:
             code = await gone
             why = why or (f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}")
             if not child.first_start.done():
-                child.first_start.set_exception(SupervisorError(f"{part.name} {why}. The end of {child.log}:\n{tail(child.log)}"))
+                child.first_start.set_exception(
+                    SupervisorError(f"{part.name} {why}. The end of {child.log}:\n{tail(child.log)}")
+                )
                 return
             if time.monotonic() - began > _STEADY_AFTER_S:
                 pause = _FIRST_PAUSE_S

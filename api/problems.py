@@ -58,7 +58,13 @@ class ProblemResponse(Response):
     media_type = "application/problem+json"
 
     def __init__(self, status: int, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> None:
-        body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+        body = {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": detail,
+            **members,
+        }
         super().__init__(orjson.dumps(body), status, headers)
 
 
@@ -89,7 +95,9 @@ def install(app: FastAPI) -> None:
             }
             for fault in error.errors()[:20]
         ]
-        detail = "; ".join(f"{fault['field']}: {fault['reason']}" if fault["field"] else fault["reason"] for fault in faults)
+        detail = "; ".join(
+            f"{fault['field']}: {fault['reason']}" if fault["field"] else fault["reason"] for fault in faults
+        )
         return ProblemResponse(422, detail, errors=faults)
 
     async def on_http_error(_: Request, error: Exception) -> Response:

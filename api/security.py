@@ -117,7 +117,9 @@ class Guard:
         if not self._keys or scope["path"] in OPEN_PATHS or is_key(_given_key(headers), self._keys):
             return None
         # The cookie opens the pages only: it must not let a browser be talked into changing anything.
-        reading = scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD") or scope["path"].startswith("/_nicegui")
+        reading = (
+            scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD") or scope["path"].startswith("/_nicegui")
+        )
         if reading and is_cookie(_given_cookie(headers), self._keys):
             return None
         if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):

@@ -46,11 +46,15 @@ def medians(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def look_up(client: Client, granularity: int) -> dict[int, float]:
-    """Wall milliseconds to ask which of some random ids, every second one stored, a table knows; by how many are asked."""
+    """Wall milliseconds to ask which of some random ids, every second one stored, a table knows; by how many are
+    asked.
+    """
     name = f"ids_{granularity}"
     client.command(TABLE.format(name=name, granularity=granularity))
     for _ in range(8):
-        client.command(f"INSERT INTO {name} SELECT generateUUIDv4(), 'S', 'V', now64(3), 0 FROM numbers({STORED_IDS // 8})")
+        client.command(
+            f"INSERT INTO {name} SELECT generateUUIDv4(), 'S', 'V', now64(3), 0 FROM numbers({STORED_IDS // 8})"
+        )
     client.command(f"OPTIMIZE TABLE {name} FINAL")  # so that no merge runs beside the measurement
     query = f"SELECT DISTINCT toString(event_id) FROM {name} WHERE event_id IN %(ids)s"
     took = {}
@@ -89,7 +93,11 @@ def main() -> None:
     ):
         url = urlsplit(address)
         with clickhouse_connect.get_client(
-            host=url.hostname, port=url.port, username=url.username, password=url.password, autogenerate_session_id=False
+            host=url.hostname,
+            port=url.port,
+            username=url.username,
+            password=url.password,
+            autogenerate_session_id=False,
         ) as client:
             versions = f"Python {platform.python_version()}, ClickHouse {client.server_version}"
             print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}, median of {REPEATS}")

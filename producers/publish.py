@@ -86,7 +86,9 @@ def transaction_records(file: IO[bytes], latest_ms: int, time_zone: ZoneInfo) ->
         yield _transaction_record(row, file.tell(), latest_ms, seen)
 
 
-def _transaction_record(row: csv_files.Row, end: int, latest_ms: int, seen: dict[tuple[str, str], tuple[int, bytes]]) -> Record:
+def _transaction_record(
+    row: csv_files.Row, end: int, latest_ms: int, seen: dict[tuple[str, str], tuple[int, bytes]]
+) -> Record:
     if row.receipt is None:
         return Record(row.line, end, row.raw, refusal=Refusal(row.field, row.reason))
     found = read_transaction(row.receipt, latest_ms)
@@ -97,7 +99,9 @@ def _transaction_record(row: csv_files.Row, end: int, latest_ms: int, seen: dict
         return Record(row.line, end, row.raw, row.identity[0], row.receipt)
     if first == row.receipt:
         return Record(row.line, end, row.raw)
-    return Record(row.line, end, row.raw, refusal=Refusal("transaction_id", f"line {first_line} has it with other content"))
+    return Record(
+        row.line, end, row.raw, refusal=Refusal("transaction_id", f"line {first_line} has it with other content")
+    )
 
 
 def layout_records(file: IO[bytes], latest_ms: int) -> Iterator[Record]:

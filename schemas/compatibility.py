@@ -1,9 +1,9 @@
 """Whether the models can stand beside every schema ever published: full, transitive compatibility of JSON Schemas.
 
-Both directions count. *Backward*: what an old sender may publish, the new reader takes, and it means the same. *Forward*:
-what an old reader relies on, the new sender still gives: no field vanishes, becomes optional or takes another type. Two
-kinds of growth are allowed although an old reader refuses the new values: further values of an enumeration, and wider
-limits. They are notes, which say to update readers before senders.
+Both directions count. *Backward*: what an old sender may publish, the new reader takes, and it means the same.
+*Forward*: what an old reader relies on, the new sender still gives: no field vanishes, becomes optional or takes
+another type. Two kinds of growth are allowed although an old reader refuses the new values: further values of an
+enumeration, and wider limits. They are notes, which say to update readers before senders.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from schemas.export import ANNOTATIONS, Schema
 
-_JUDGED = frozenset({"type", "enum", "const", "anyOf", "$ref", "$defs", "default", "pattern", "format", "items"}) | frozenset(
-    {"properties", "required", "additionalProperties", "propertyNames"}
-)
+_JUDGED = frozenset(
+    {"type", "enum", "const", "anyOf", "$ref", "$defs", "default", "pattern", "format", "items"}
+) | frozenset({"properties", "required", "additionalProperties", "propertyNames"})
 # keyword: +1 if a larger number lets more pass, -1 if a smaller one does
 _LIMITS = {
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), 1),
@@ -27,7 +27,9 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class Finding:
-    """One difference: where, what, and what to do. A note (``breaks`` false) is allowed growth that readers must know first."""
+    """One difference: where, what, and what to do. A note (``breaks`` false) is allowed growth that readers must know
+    first.
+    """
 
     place: str
     problem: str
@@ -64,7 +66,9 @@ def compare_channels(old: Schema, new: Schema) -> list[Finding]:
     findings = []
     for name, before in old["channels"].items():
         if name not in new["channels"]:
-            findings.append(Finding(name, "the topic was removed", "Bring it back: its records and readers are still there."))
+            findings.append(
+                Finding(name, "the topic was removed", "Bring it back: its records and readers are still there.")
+            )
             continue
         was, now = _traits(old, before), _traits(new, new["channels"][name])
         findings += [
@@ -118,7 +122,9 @@ class _Comparison:
                 advice = "Readers of today fail on it: add an optional field of the new type instead."
                 yield Finding(place, f"may now also be {_type(after)}", advice)
 
-    def _alternative(self, place: str, old: Schema, new: Schema, above: tuple[tuple[int, int], ...]) -> Iterator[Finding]:
+    def _alternative(
+        self, place: str, old: Schema, new: Schema, above: tuple[tuple[int, int], ...]
+    ) -> Iterator[Finding]:
         yield from _values(place, old, new)
         yield from _limits(place, old, new)
         yield from _texts(place, old, new)
@@ -133,18 +139,26 @@ class _Comparison:
         before, after = old.get("properties", {}), new.get("properties", {})
         needed, needs = set(old.get("required", ())), set(new.get("required", ()))
         for name in before.keys() - after.keys():
-            yield Finding(f"{place}.{name}", "the field was removed", "Keep it; mark it deprecated if nobody should use it.")
+            yield Finding(
+                f"{place}.{name}", "the field was removed", "Keep it; mark it deprecated if nobody should use it."
+            )
         for name in after.keys() - before.keys():
             if name in needs:
-                yield Finding(f"{place}.{name}", "a new field is required", "Give it a default that old records can have.")
+                yield Finding(
+                    f"{place}.{name}", "a new field is required", "Give it a default that old records can have."
+                )
             elif old.get("additionalProperties", False) is not False:
                 advice = "Make sure that no sender uses the name for something else already."
-                yield Finding(f"{place}.{name}", "a name that senders may use freely has a meaning now", advice, breaks=False)
+                yield Finding(
+                    f"{place}.{name}", "a name that senders may use freely has a meaning now", advice, breaks=False
+                )
         for name in before.keys() & after.keys():
             if name in needs - needed:
                 yield Finding(f"{place}.{name}", "became required", "Keep it optional: old records lack it.")
             if name in needed - needs:
-                yield Finding(f"{place}.{name}", "became optional", "Keep it required: readers of today fail without it.")
+                yield Finding(
+                    f"{place}.{name}", "became optional", "Keep it required: readers of today fail without it."
+                )
             yield from self.schemas(f"{place}.{name}", before[name], after[name], above)
         for keyword, where in (("additionalProperties", "{}"), ("propertyNames", "{name}")):
             free, bound = old.get(keyword, True), new.get(keyword, True)
@@ -213,7 +227,9 @@ def _limits(place: str, old: Schema, new: Schema) -> Iterator[Finding]:
         if before == after:
             continue
         if after is not None and (before is None or (after - before) * direction < 0):
-            change = f"{keyword} {after} is new" if before is None else f"{keyword} was tightened from {before} to {after}"
+            change = (
+                f"{keyword} {after} is new" if before is None else f"{keyword} was tightened from {before} to {after}"
+            )
             yield Finding(place, change, "Old records may go beyond it: leave the limit as it was.")
         else:
             yield Finding(

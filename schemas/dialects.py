@@ -148,7 +148,9 @@ def _common(record: dict[str, Any]) -> dict[str, Any]:
     if "zone_type" in metadata and not isinstance(metadata["zone_type"], str):
         raise DialectError("zone_type", "must be text")
     waited = metadata.get("wait_seconds")
-    if waited is not None and (not isinstance(waited, int | float) or isinstance(waited, bool) or not 0 <= waited < inf):
+    if waited is not None and (
+        not isinstance(waited, int | float) or isinstance(waited, bool) or not 0 <= waited < inf
+    ):
         raise DialectError("wait_seconds", "must be a number of seconds, not negative")
     return {
         "store_id": _identity(record, store_field),

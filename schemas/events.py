@@ -15,7 +15,16 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 STORE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@-]*$"
@@ -58,7 +67,9 @@ EventId = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format"
 StoreId = Annotated[str, Field(pattern=STORE_PATTERN, max_length=64), _pattern(STORE_PATTERN, max_length=64)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128), _pattern(NAME_PATTERN, max_length=128)]
 _TimeText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
-Timestamp = Annotated[datetime, BeforeValidator(_rfc3339, json_schema_input_type=_TimeText), Field(strict=False), Meta(tz=True)]
+Timestamp = Annotated[
+    datetime, BeforeValidator(_rfc3339, json_schema_input_type=_TimeText), Field(strict=False), Meta(tz=True)
+]
 Share = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=1_000_000), Meta(ge=0, le=1_000_000)]
 DwellMs = Annotated[int, Field(ge=0, le=MAX_DWELL_MS), Meta(ge=0, le=MAX_DWELL_MS)]
@@ -85,7 +96,9 @@ _ZONE_IS_NAMED: dict[str, Any] = {
 
 
 class Event(BaseModel):
-    """What every event shares: strict types (``"1"`` is not a number), unknown fields ignored so that schemas can grow."""
+    """What every event shares: strict types (``"1"`` is not a number), unknown fields ignored so that schemas can
+    grow.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -96,9 +109,13 @@ class Metadata(Event):
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
     __pydantic_extra__: dict[str, JsonValue]
 
-    queue_depth: Count | None = Field(None, description="People waiting at the billing zone, as the camera counted them.")
+    queue_depth: Count | None = Field(
+        None, description="People waiting at the billing zone, as the camera counted them."
+    )
     sku_zone: Name | None = Field(None, description="Finer place within the zone, such as a shelf bay.")
-    session_seq: Count | None = Field(None, description="Position of the event in its visit; orders events of one instant.")
+    session_seq: Count | None = Field(
+        None, description="Position of the event in its visit; orders events of one instant."
+    )
 
 
 class VisitEvent(Event):

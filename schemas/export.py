@@ -1,7 +1,9 @@
-"""The contracts for programs that are not ours: JSON Schema of every event, and an AsyncAPI 3.0 document of every topic.
+"""The contracts for programs that are not ours: JSON Schema of every event, and an AsyncAPI 3.0 document of every
+topic.
 
-``aisleflow contracts export`` writes them to ``schemas/exported``. A version of a schema that a later one replaces stays in
-``exported/history/EVENT.N.json``, so that ``schemas.compatibility`` can hold the models to everything ever published.
+``aisleflow contracts export`` writes them to ``schemas/exported``. A version of a schema that a later one replaces
+stays in ``exported/history/EVENT.N.json``, so that ``schemas.compatibility`` can hold the models to everything ever
+published.
 """
 
 from __future__ import annotations
@@ -207,7 +209,9 @@ def with_table(page: str) -> str:
 
 
 def documents(folder: Path = EXPORTED) -> dict[str, str]:
-    """What the folder should hold, by path in it: the models' schemas, those they replace, and the AsyncAPI document."""
+    """What the folder should hold, by path in it: the models' schemas, those they replace, and the AsyncAPI
+    document.
+    """
     wanted = {}
     superseded = len(list((folder / "history").glob("*.json")))
     for name, event in events().items():

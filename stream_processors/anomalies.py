@@ -151,7 +151,9 @@ def _dead_zones(figures: StoreFigures) -> Iterable[Finding]:
     if opened is None or now - opened < DEAD_ZONE_MS:
         return
     listed = {zone for zone, kind in calendar.zone_types.items() if kind in ("SHELF", "DISPLAY")}
-    unlisted = {zone for zone in figures.zones_seen if zone not in calendar.zone_types and not calendar.is_billing(zone)}
+    unlisted = {
+        zone for zone in figures.zones_seen if zone not in calendar.zone_types and not calendar.is_billing(zone)
+    }
     for zone in sorted(listed | unlisted):
         last = figures.zones_seen.get(zone)
         if last is None or last <= now - DEAD_ZONE_MS:

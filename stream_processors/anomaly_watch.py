@@ -46,7 +46,9 @@ class Change:
     """OPENED, CHANGED, UPDATED (figures only, no alert) or CLOSED."""
 
 
-def changes(open_now: dict[Identity, OpenAnomaly], findings: Iterable[Finding], types: Collection[str], at: int) -> list[Change]:
+def changes(
+    open_now: dict[Identity, OpenAnomaly], findings: Iterable[Finding], types: Collection[str], at: int
+) -> list[Change]:
     """What a new look changes: opened, changed in severity, updated in figures, closed.
 
     Args:
@@ -112,7 +114,9 @@ class AnomalyWatch:
         """Judge these stores at their newest facts."""
         known = self._history.anomaly_figures(tuple(stores))
         types = ("QUEUE_SPIKE", "CONVERSION_DROP", "ABANDONMENT_SPIKE", "DEAD_ZONE", "CAMERA_DOWN")
-        self._settle({name: (figures.newest, figures.calendar, detect(figures)) for name, figures in known.items()}, types)
+        self._settle(
+            {name: (figures.newest, figures.calendar, detect(figures)) for name, figures in known.items()}, types
+        )
 
     def look_for_silence(self, partitions: set[int]) -> None:
         """Look for stale feeds among the stores of these partitions."""
@@ -155,7 +159,12 @@ def _row(store_id: str, calendar: StoreCalendar, change: Change, at: int, versio
     finding = change.finding
     return (
         *(store_id, finding.type, finding.subject, clickhouse_time(change.detected_at)),
-        *(calendar.business_day(change.detected_at).isoformat(), finding.severity, finding.message, finding.suggested_action),
+        *(
+            calendar.business_day(change.detected_at).isoformat(),
+            finding.severity,
+            finding.message,
+            finding.suggested_action,
+        ),
         *(finding.value, finding.baseline, clickhouse_time(at) if change.state == "CLOSED" else None, version),
     )
 

@@ -22,7 +22,15 @@ from aisleflow.settings import Settings
 from schemas import topics
 from schemas.events import StoreLayout
 from schemas.layouts import StoreCalendar
-from schemas.reading import Refusal, TransactionFact, VisitFact, epoch_ms, read_layout, read_transaction, read_visit_event
+from schemas.reading import (
+    Refusal,
+    TransactionFact,
+    VisitFact,
+    epoch_ms,
+    read_layout,
+    read_transaction,
+    read_visit_event,
+)
 from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
 from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
 from stream_processors.engine.scheduler import RecordBatch
@@ -57,7 +65,9 @@ MAX_VISITS_IN_MEMORY = 2_500_000
 
 
 class TooManyInvalid(Exception):
-    """So many records are invalid that something is wrong upstream: the worker stops instead of burying a whole topic."""
+    """So many records are invalid that something is wrong upstream: the worker stops instead of burying a whole
+    topic.
+    """
 
 
 @dataclass
@@ -145,7 +155,9 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cyc
                 if isinstance(found, StoreLayout):
                     cycle.layouts.append((found, arrived))
                     continue
-            cycle.refused.append(DeadLetter(batch.tp.topic, batch.tp.partition, record.offset, record.key, value, "read", found))
+            cycle.refused.append(
+                DeadLetter(batch.tp.topic, batch.tp.partition, record.offset, record.key, value, "read", found)
+            )
         metrics.RECORDS.labels(topic).inc(len(batch.records))
     return cycle
 
@@ -241,8 +253,8 @@ class Derivation:
         if records >= INVALID_WINDOW and refused > records * self._settings.max_invalid_share:
             first = cycle.refused[0].refusal if cycle.refused else None
             raise TooManyInvalid(
-                f"{refused} of the last {records} records are invalid (for example: {first}); mend the producer, or raise "
-                "AISLEFLOW_MAX_INVALID_SHARE to bury them all"
+                f"{refused} of the last {records} records are invalid (for example: {first}); mend the producer, or "
+                "raise AISLEFLOW_MAX_INVALID_SHARE to bury them all"
             )
         await self._dead_letters.put(cycle.refused)
 
@@ -282,7 +294,9 @@ class Derivation:
         await self._sink.insert("transactions", TRANSACTION_COLUMNS, transaction_rows(transactions), token)
         await self._sink.insert("store_layouts", LAYOUT_COLUMNS, layout_rows(layouts), token)
 
-    async def _derive(self, stores: dict[str, Store], layouts: list[tuple[StoreLayout, int]], parted: Parted) -> DerivedRows:
+    async def _derive(
+        self, stores: dict[str, Store], layouts: list[tuple[StoreLayout, int]], parted: Parted
+    ) -> DerivedRows:
         fresh = await self._open_stores(stores, layouts, parted)
         fresh |= await self._open_days(stores, parted)
         touched: set[StoreDay] = set(fresh)
@@ -300,7 +314,9 @@ class Derivation:
             if day not in fresh:
                 day.late.add(stored.visitor_id)
                 touched.add(day)
-        receipts = [(fact.store_id, (fact.at, fact.transaction_id)) for fact, _ in parted.transactions] + parted.stored_receipts
+        receipts = [
+            (fact.store_id, (fact.at, fact.transaction_id)) for fact, _ in parted.transactions
+        ] + parted.stored_receipts
         for store_id, receipt in receipts:
             for day in _days_paid(stores[store_id], receipt[0]):
                 if day not in fresh:
@@ -341,7 +357,8 @@ class Derivation:
                 dates = await self._sink.until_answered(self._history.days_of, calendar)
                 restored = await self._restore(stores[name], sorted(dates))
                 for day in restored:
-                    # Rows tell which layout they follow by its timestamp alone, and a layout may be mended under its old one.
+                    # Rows tell which layout they follow by its timestamp alone, and a layout may be mended under its
+                    # old one.
                     day.rewrite()
                 fresh |= restored
         return fresh

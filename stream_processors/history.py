@@ -73,7 +73,7 @@ class History:
         return {store_id: StoreLayout.model_validate_json(layout) for store_id, layout in rows}
 
     def days_of(self, calendar: StoreCalendar) -> set[date]:
-        """Every business day on which a store has facts, and those beside them that an older layout may have put them on.
+        """Every business day on which a store has facts, and those beside them that an older layout may have made.
 
         Days whose facts have expired stay as they are.
         """
@@ -117,7 +117,9 @@ class History:
         receipts: dict[StoreDay, list[Receipt]] = defaultdict(list)
         written: dict[StoreDay, Written] = defaultdict(Written)
 
-        utc_keys = tuple({(day.calendar.store_id, utc_date.isoformat()) for day in days for utc_date in _utc_dates(day)})
+        utc_keys = tuple(
+            {(day.calendar.store_id, utc_date.isoformat()) for day in days for utc_date in _utc_dates(day)}
+        )
         query = f"""SELECT {_EVENT_COLUMNS} FROM events FINAL
             WHERE (store_id, toDate(timestamp)) IN %(keys)s ORDER BY received_at LIMIT 1 BY event_id"""  # noqa: S608
         for row in self._rows(query, {"keys": utc_keys}):
@@ -141,18 +143,22 @@ class History:
             day.restore(facts[day], receipts[day], written[day])
 
     def _read_written(
-        self, keys: tuple[tuple[str, str], ...], by_key: dict[tuple[str, str], StoreDay], written: dict[StoreDay, Written]
+        self,
+        keys: tuple[tuple[str, str], ...],
+        by_key: dict[tuple[str, str], StoreDay],
+        written: dict[StoreDay, Written],
     ) -> None:
-        query = """SELECT store_id, toString(business_day), visitor_id, events, is_staff, purchased, attributed_transaction_id,
-            toUnixTimestamp64Milli(layout_at) FROM visits FINAL WHERE (store_id, business_day) IN %(keys)s"""
+        query = """SELECT store_id, toString(business_day), visitor_id, events, is_staff, purchased,
+            attributed_transaction_id, toUnixTimestamp64Milli(layout_at)
+            FROM visits FINAL WHERE (store_id, business_day) IN %(keys)s"""
         for store_id, day, visitor_id, *columns in self._rows(query, {"keys": keys}):
             written[by_key[store_id, day]].visits[visitor_id] = WrittenVisit(*columns)
         query = """SELECT store_id, toString(business_day), visitor_id, max(ordinal) + 1 FROM zone_visits
             WHERE (store_id, business_day) IN %(keys)s GROUP BY 1, 2, 3"""
         for store_id, day, visitor_id, rows in self._rows(query, {"keys": keys}):
             written[by_key[store_id, day]].zone_rows[visitor_id] = rows
-        query = """SELECT store_id, toString(business_day), toUnixTimestamp64Milli(timestamp), depth FROM queue_depth FINAL
-            WHERE (store_id, business_day) IN %(keys)s"""
+        query = """SELECT store_id, toString(business_day), toUnixTimestamp64Milli(timestamp), depth
+            FROM queue_depth FINAL WHERE (store_id, business_day) IN %(keys)s"""
         for store_id, day, at, depth in self._rows(query, {"keys": keys}):
             written[by_key[store_id, day]].queue_depth[at] = depth
 
@@ -170,8 +176,8 @@ class History:
         """By store: its open anomalies."""
         if not store_ids:
             return {}
-        query = """SELECT store_id, toUnixTimestamp64Milli(detected_at), type, subject, severity, message, suggested_action,
-            value, baseline FROM anomalies FINAL WHERE store_id IN %(stores)s AND closed_at IS NULL"""
+        query = """SELECT store_id, toUnixTimestamp64Milli(detected_at), type, subject, severity, message,
+            suggested_action, value, baseline FROM anomalies FINAL WHERE store_id IN %(stores)s AND closed_at IS NULL"""
         found: dict[str, dict[Identity, OpenAnomaly]] = defaultdict(dict)
         for store_id, detected_at, *columns in self._rows(query, {"stores": tuple(store_ids)}):
             finding = Finding(*columns)
@@ -183,7 +189,9 @@ class History:
         newest = {name: at for name, at in self.newest_facts().items() if name in set(store_ids)}
         calendars = self.calendars(tuple(newest))
         today = {name: calendars[name].business_day(at) for name, at in newest.items()}
-        days = self._day_figures({name: [day - timedelta(days=back) for back in range(8)] for name, day in today.items()})
+        days = self._day_figures(
+            {name: [day - timedelta(days=back) for back in range(8)] for name, day in today.items()}
+        )
         keys = {"keys": tuple((name, day.isoformat()) for name, day in today.items())} if today else {}
         zones: dict[str, dict[str, int]] = defaultdict(dict)
         cameras: dict[str, dict[str, int]] = defaultdict(dict)
@@ -241,12 +249,17 @@ class History:
         keys = {"keys": tuple(hours)}
         query = """SELECT DISTINCT store_id, toString(business_day) FROM visits FINAL
             WHERE (store_id, business_day) IN %(keys)s"""
-        courses: dict[tuple[str, str], list[tuple[int, int]]] = {(row[0], row[1]): [] for row in self._rows(query, keys)}
+        courses: dict[tuple[str, str], list[tuple[int, int]]] = {
+            (row[0], row[1]): [] for row in self._rows(query, keys)
+        }
         query = """SELECT store_id, toString(business_day), toUnixTimestamp64Milli(timestamp) AS at, depth
             FROM queue_depth FINAL WHERE (store_id, business_day) IN %(keys)s ORDER BY at"""
         for name, day, at, depth in self._rows(query, keys):
             courses.setdefault((name, day), []).append((at, depth))
-        return {name: mean_depth((hours[key], course) for key, course in courses.items() if key[0] == name) for name in moments}
+        return {
+            name: mean_depth((hours[key], course) for key, course in courses.items() if key[0] == name)
+            for name in moments
+        }
 
 
 def _chunks(items: Sequence[Any]) -> Iterable[tuple[Any, ...]]:

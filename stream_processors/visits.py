@@ -102,7 +102,9 @@ class Visit:
         return self.join_key is not None and self.abandon_key is not None and self.abandon_key > self.join_key
 
     def billing_presences(self) -> list[Span]:
-        """When the visitor was where people pay: zone visits of billing zones, and the spans of BILLING_QUEUE events."""
+        """When the visitor was where people pay: zone visits of billing zones, and the spans of BILLING_QUEUE
+        events.
+        """
         zones = [(stay.started_at, stay.ended_at) for stay in self.zone_visits if stay.is_billing]
         return zones + self.queue_spans
 

@@ -1,7 +1,8 @@
-"""Real parts for tests: one Kafka and one ClickHouse a session, on free ports, and a world of its own for each test module.
+"""Real parts for tests: one Kafka and one ClickHouse a session, on free ports, and a world of its own for each test
+module.
 
-``world`` gives settings whose topics (by prefix), consumer group and database nobody else uses, so that tests need not clean
-up after themselves. ``kafka`` and ``clickhouse`` alone are for tests that make their own.
+``world`` gives settings whose topics (by prefix), consumer group and database nobody else uses, so that tests need not
+clean up after themselves. ``kafka`` and ``clickhouse`` alone are for tests that make their own.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ REAL_PARTS = {"kafka", "clickhouse", "world", "make_world"}
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """What fails fast runs first: rules, then what needs real parts, then whole systems."""
-    items.sort(key=lambda item: (item.get_closest_marker("system") is not None, not REAL_PARTS.isdisjoint(item.fixturenames)))
+    items.sort(
+        key=lambda item: (item.get_closest_marker("system") is not None, not REAL_PARTS.isdisjoint(item.fixturenames))
+    )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI a skipped test is a failed one: what it needs (the vision extra, the real material) is there, or should be."""
+    """In CI a skipped test is a failed one: what it needs (the vision extra, the real material) is there, or should
+    be.
+    """
     report = yield
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome, report.longrepr = "failed", f"skipped, which CI does not allow: {report.longrepr}"
@@ -54,7 +59,9 @@ def process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program until the block ends; it must become ready within a minute."""
     with log.open("wb") as output:
-        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})})
+        child = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+        )
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not ready():

@@ -23,7 +23,13 @@ REGISTRIES = re.compile(
     "|".join(
         (
             *("pypi[.]org", "pythonhosted[.]org", "repo1?[.]maven", "maven[.]org/maven2", "registry[.]npmjs"),
-            *("static[.]crates[.]io", "proxy[.]golang", "deb[.]debian", "(--|extra-|_)index[-_]url +http", "registry-1[.]docker"),
+            *(
+                "static[.]crates[.]io",
+                "proxy[.]golang",
+                "deb[.]debian",
+                "(--|extra-|_)index[-_]url +http",
+                "registry-1[.]docker",
+            ),
         )
     )
 )
@@ -86,7 +92,9 @@ def test_requirements_hold_what_pyproject_asks_for(name: str) -> None:
     asked = project["dependencies"] + (project["optional-dependencies"][name] if name != "main" else [])
     for requirement in map(Requirement, asked):
         pinned = pins(name).get(requirement.name.lower())
-        assert pinned is not None, f"{requirement.name}: compile requirements/{name}.txt again (its second line says how)"
+        assert pinned is not None, (
+            f"{requirement.name}: compile requirements/{name}.txt again (its second line says how)"
+        )
         assert requirement.specifier.contains(pinned, prereleases=True), f"{requirement} is pinned to {pinned}"
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def camera(
     clip: Annotated[Path, typer.Argument(help="A video file that OpenCV can read.")],
     layout: Annotated[Path, typer.Option(help="The store's layout, JSON: its zones as the camera sees them.")],
-    camera_id: Annotated[str | None, typer.Option("--camera", help="Camera of the layout; its only one if left out.")] = None,
+    camera_id: Annotated[
+        str | None, typer.Option("--camera", help="Camera of the layout; its only one if left out.")
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="YOLO model exported to OpenVINO; AISLEFLOW_CAMERA_MODEL if left out.")
     ] = None,
@@ -34,7 +36,9 @@ def camera(
         typer.Option(help="What counts as coming in; the layout's entrance line if it has one, else nothing."),
     ] = None,
     every: Annotated[int, typer.Option(min=1, max=100, help="Look at every N-th frame only.")] = 1,
-    publish: Annotated[bool, typer.Option("--publish/--dry-run", help="To Kafka, or as JSON lines to the screen.")] = True,
+    publish: Annotated[
+        bool, typer.Option("--publish/--dry-run", help="To Kafka, or as JSON lines to the screen.")
+    ] = True,
     publish_layout: Annotated[bool, typer.Option(help="Publish the layout as well, before the events.")] = True,
 ) -> None:
     """Watch a clip of a shop's camera and publish its visits: who came in, which zones they stood in, how long.

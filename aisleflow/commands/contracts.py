@@ -25,7 +25,9 @@ class BaseError(RuntimeError):
 
 @app.command()
 def export(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file is not what the models say.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if a file is not what the models say.")
+    ] = False,
 ) -> None:
     """Write JSON Schema and AsyncAPI to schemas/exported, and the table of topics to docs/contracts.md.
 
@@ -61,7 +63,9 @@ def compatibility(
         ),
     ] = None,
 ) -> None:
-    """Compare the models with every schema ever exported. Exit code 1 if senders or readers of an older one would break."""
+    """Compare the models with every schema ever exported. Exit code 1 if senders or readers of an older one would
+    break.
+    """
     try:
         found = findings(base)
     except BaseError as error:

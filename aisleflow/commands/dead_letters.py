@@ -21,7 +21,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 Topic = Annotated[str, typer.Argument(help="The topic of facts, such as visit-events.")]
-Offsets = Annotated[list[int] | None, typer.Option("--offset", min=0, help="The letter at this offset; may be repeated.")]
+Offsets = Annotated[
+    list[int] | None, typer.Option("--offset", min=0, help="The letter at this offset; may be repeated.")
+]
 Field = Annotated[str | None, typer.Option(help="Letters with this field at fault; an empty one: the whole record.")]
 All = Annotated[bool, typer.Option("--all", help="Every letter that waits.")]
 
@@ -79,14 +81,17 @@ def replay(
     offset: Offsets = None,
     field: Field = None,
     every: All = False,
-    to: Annotated[Path | None, typer.Option(help="Publish nothing; write the letters to a new file, to be edited.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Publish nothing; write the letters to a new file, to be edited.")
+    ] = None,
     edited: Annotated[Path | None, typer.Option("--from", help="Publish what such a file holds now.")] = None,
 ) -> None:
     """Publish letters to their topic again, and list them no more.
 
     For letters that a newer version of Aisleflow can read, they go with their original keys and bytes; those that it
-    cannot read either stay. Others can be mended: --to FILE writes one a line (offset, tab, bytes), --from FILE publishes the
-    lines that are left in it. A fact that is there already stays as it is, so replaying twice does no harm.
+    cannot read either stay. Others can be mended: --to FILE writes one a line (offset, tab, bytes), --from FILE
+    publishes the lines that are left in it. A fact that is there already stays as it is, so replaying twice does no
+    harm.
     """
     from stream_processors.engine.dead_letter_desk import Choice, read_edited, write_for_editing
 
@@ -191,6 +196,8 @@ def _time(at_ms: int) -> str:
 
 
 def printable(data: bytes) -> str:
-    """Bytes as text that is safe on a terminal: what does not print, such as an escape sequence, is shown as its code."""
+    """Bytes as text that is safe on a terminal: what does not print, such as an escape sequence, is shown as its
+    code.
+    """
     text = data.decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

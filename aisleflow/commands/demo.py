@@ -18,10 +18,15 @@ def demo(
     pace: Annotated[float, typer.Option(min=0.1, max=1000, help="Multiplies the people who arrive from now on.")] = 4.0,
     seed: Annotated[int, typer.Option(help="What the shops and their people follow from.")] = 1,
     faults: Annotated[
-        bool, typer.Option("--faults/--no-faults", help="Duplicates, late, shuffled and malformed records, dead cameras.")
+        bool,
+        typer.Option("--faults/--no-faults", help="Duplicates, late, shuffled and malformed records, dead cameras."),
     ] = True,
-    check: Annotated[bool, typer.Option("--check", help="Compare every answer at the end; exit code 0 only if equal.")] = False,
-    lasting: Annotated[str, typer.Option("--for", help="With --check: how long it runs live, such as 60s or 5m.")] = "60s",
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare every answer at the end; exit code 0 only if equal.")
+    ] = False,
+    lasting: Annotated[
+        str, typer.Option("--for", help="With --check: how long it runs live, such as 60s or 5m.")
+    ] = "60s",
     data_dir: Annotated[
         Path | None, typer.Option(help="Where data is kept; DATA_DIR/demo, or a temporary folder for --check.")
     ] = None,
@@ -29,7 +34,8 @@ def demo(
 ) -> None:
     """Start everything, simulate shops from a week ago until now, and go on live. Ctrl-C stops it.
 
-    With --check it runs beside anything else (temporary data, free ports), for the time given after its shops went live.
+    With --check it runs beside anything else (temporary data, free ports), for the time given after its shops went
+    live.
     """
     from aisleflow.demo import Plan
 
@@ -62,7 +68,9 @@ def run(plan: Plan, data_dir: Path | None = None, workers: int | None = None) ->
         console.width = 140  # a log file has no width: keep tables on one line
     settings = Settings()
     temporary = plan.check_s is not None and data_dir is None
-    folder = data_dir or (Path(tempfile.mkdtemp(prefix="aisleflow-check-")) if temporary else settings.data_dir / "demo")
+    folder = data_dir or (
+        Path(tempfile.mkdtemp(prefix="aisleflow-check-")) if temporary else settings.data_dir / "demo"
+    )
     chosen: dict[str, Any] = {"data_dir": folder, "workers": workers or settings.workers}
     if plan.check_s is not None:
         chosen |= free_ports(settings, chosen["workers"])

@@ -12,7 +12,8 @@ def live(
     pace: Annotated[float, typer.Option(min=0.1, max=1000, help="Multiplies the people who arrive from now on.")] = 4.0,
     seed: Annotated[int, typer.Option(help="What the shops and their people follow from.")] = 1,
     faults: Annotated[
-        bool, typer.Option("--faults/--no-faults", help="Duplicates, late, shuffled and malformed records, dead cameras.")
+        bool,
+        typer.Option("--faults/--no-faults", help="Duplicates, late, shuffled and malformed records, dead cameras."),
     ] = True,
 ) -> None:
     """Simulate shops from a week ago until now and go on live, into the Kafka of AISLEFLOW_KAFKA. Ctrl-C stops it."""
@@ -27,7 +28,9 @@ def live(
 
     chosen = settings()
     chosen.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    plan = demo.resume_or_begin(demo.Plan(shops=shops, seed=seed, pace=pace, faults=faults, check_s=None), chosen.data_dir)
+    plan = demo.resume_or_begin(
+        demo.Plan(shops=shops, seed=seed, pace=pace, faults=faults, check_s=None), chosen.data_dir
+    )
     url = f"http://{chosen.host}:{chosen.api_port}"
 
     async def play() -> None:

@@ -15,7 +15,9 @@ app = typer.Typer(
     help="Publish files of facts to Kafka. Exit code 0: all is there; 1: some records were refused; 3: Kafka or the file failed.",
     no_args_is_help=True,
 )
-RefusedTo = Annotated[Path | None, typer.Option("--refused", help="Where refused records go; FILE.refused.jsonl if left out.")]
+RefusedTo = Annotated[
+    Path | None, typer.Option("--refused", help="Where refused records go; FILE.refused.jsonl if left out.")
+]
 AllowRefused = Annotated[bool, typer.Option("--allow-refused", help="Exit with 0 although records were refused.")]
 
 

@@ -10,7 +10,9 @@ import typer
 
 
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for events.jsonl, transactions.jsonl, layouts.jsonl and answers.json.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for events.jsonl, transactions.jsonl, layouts.jsonl and answers.json.")
+    ],
     shops: Annotated[int, typer.Option(min=1, max=10_000, help="How many shops.")] = 10,
     days: Annotated[int, typer.Option(min=1, max=400, help="How many business days.")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 1,

@@ -1,4 +1,6 @@
-"""From a request's items to facts on the log: each is judged alone, told from what is already there, published and awaited."""
+"""From a request's items to facts on the log: each is judged alone, told from what is already there, published and
+awaited.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ REMEMBERED_FACTS = 200_000
 
 @dataclass(frozen=True)
 class Fact:
-    """What is needed to publish an item: its store (the Kafka key) and its identity (``shown`` is that identity in words)."""
+    """What is needed to publish an item: its store (the Kafka key) and its identity (``shown`` is that identity in
+    words).
+    """
 
     store_id: str
     identity: Hashable
@@ -74,7 +78,9 @@ class Fault:
 
 @dataclass
 class Taken:
-    """What became of a request's items. ``targets`` are the offsets that the workers must pass to have processed them all."""
+    """What became of a request's items. ``targets`` are the offsets that the workers must pass to have processed them
+    all.
+    """
 
     inserted: int = 0
     duplicates: int = 0
@@ -165,7 +171,9 @@ class Ingest:
         claim: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._in_flight.update((fact.identity, claim) for _, fact in new)
         try:
-            outcomes = await self._publisher.publish([Record(feed.topic, fact.store_id, items[index]) for index, fact in new])
+            outcomes = await self._publisher.publish(
+                [Record(feed.topic, fact.store_id, items[index]) for index, fact in new]
+            )
             for (_, fact), outcome in zip(new, outcomes, strict=True):
                 if isinstance(outcome, Delivered):
                     self._recent[fact.identity] = outcome

@@ -46,7 +46,9 @@ Wait = Annotated[
     Literal["processed"] | None,
     Query(description="`processed`: answer when the derived tables hold all of it (read your writes)."),
 ]
-TimeoutS = Annotated[float, Query(gt=0, le=60, description="How long to wait for that, seconds; then the answer is 202.")]
+TimeoutS = Annotated[
+    float, Query(gt=0, le=60, description="How long to wait for that, seconds; then the answer is 202.")
+]
 
 _EVENT_EXAMPLE = {
     "event_id": "550e8400-e29b-41d4-a716-446655440000",

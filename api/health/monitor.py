@@ -67,7 +67,9 @@ class Health(BaseModel):
     stores: dict[str, Freshness]
     warnings: list[StaleFeed]
     parts: Parts
-    worker_lag_records: int | None = Field(description="Records on the log that no worker has confirmed; null if unknown.")
+    worker_lag_records: int | None = Field(
+        description="Records on the log that no worker has confirmed; null if unknown."
+    )
     checked_at: datetime
 
 
@@ -150,7 +152,9 @@ class Monitor:
             logger.warning("group_unknown", error=str(error))
             return kafka, _down("Kafka does not tell about their group"), None
         lag = behind(ends, committed)
-        status: Literal["up", "down", "behind"] = "down" if not members else "behind" if lag > LAG_WORTH_SAYING else "up"
+        status: Literal["up", "down", "behind"] = (
+            "down" if not members else "behind" if lag > LAG_WORTH_SAYING else "up"
+        )
         return kafka, Part(status=status, detail=f"{members} in the group, {lag} records behind"), lag
 
 

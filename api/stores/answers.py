@@ -27,10 +27,14 @@ class Metrics(BaseModel):
     """The key figures of a store in a window. Staff are left out of all but ``staff_visits``."""
 
     unique_visitors: int = Field(ge=0, description="Visits that began with the entrance camera: one a visitor and day.")
-    conversion_rate: float = Field(ge=0, le=1, description="Visitors who purchased over unique_visitors; 0 without any.")
+    conversion_rate: float = Field(
+        ge=0, le=1, description="Visitors who purchased over unique_visitors; 0 without any."
+    )
     avg_dwell_ms: int = Field(ge=0, description="Mean time of a zone visit, milliseconds.")
     queue_depth_current: int = Field(ge=0, description="People waiting to pay at the end of the window.")
-    abandonment_rate: float = Field(ge=0, le=1, description="Left the queue without purchase over joined; 0 without any.")
+    abandonment_rate: float = Field(
+        ge=0, le=1, description="Left the queue without purchase over joined; 0 without any."
+    )
     staff_visits: int = Field(ge=0)
     unmatched_visitors: int = Field(ge=0, description="Seen inside, but not by the entrance camera: how good is it?")
     attributed_conversion_rate: float = Field(

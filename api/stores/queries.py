@@ -74,7 +74,9 @@ WHERE store_id = {store_id:String}
 GROUP BY currency
 """
 
-ANOMALY_COLUMNS = "store_id, type, subject, severity, message, suggested_action, detected_at, value, baseline, closed_at"
+ANOMALY_COLUMNS = (
+    "store_id, type, subject, severity, message, suggested_action, detected_at, value, baseline, closed_at"
+)
 SEVERITY_FIRST = "indexOf(['CRITICAL', 'WARN', 'INFO'], severity), detected_at DESC, type, subject"
 
 OPEN_ANOMALIES = f"""

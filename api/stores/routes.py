@@ -220,7 +220,9 @@ async def get_heatmap(store: StoreDep, window: WindowDep, database: DatabaseDep)
         }
     ),
 )
-async def get_anomalies(store: StoreDep, window: WindowDep, asked: AskedDep, database: DatabaseDep) -> answers.Anomalies:
+async def get_anomalies(
+    store: StoreDep, window: WindowDep, asked: AskedDep, database: DatabaseDep
+) -> answers.Anomalies:
     """Those open now; with a window, those that were open at any time in it. At most 1,000, the worst first."""
     rows = await queries.anomalies(database, store.store_id, None if asked.nothing else window)
     return answers.Anomalies(store_id=store.store_id, anomalies=[answers.Anomaly(**row) for row in rows])

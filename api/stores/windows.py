@@ -15,7 +15,9 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Window:
-    """From ``start`` (included) to ``end`` (excluded), UTC. ``business_day`` is set when it is exactly that day of the store."""
+    """From ``start`` (included) to ``end`` (excluded), UTC. ``business_day`` is set when it is exactly that day of the
+    store.
+    """
 
     start: datetime
     end: datetime
@@ -39,7 +41,9 @@ def of_day(calendar: StoreCalendar, day: date) -> Window:
     return Window(_moment(start), _moment(end), day, day)
 
 
-def choose(calendar: StoreCalendar, newest: datetime, start: datetime | None, end: datetime | None, day: date | None) -> Window:
+def choose(
+    calendar: StoreCalendar, newest: datetime, start: datetime | None, end: datetime | None, day: date | None
+) -> Window:
     """The window that ``from`` and ``to``, or ``date``, ask for; without them the business day of ``newest``.
 
     Raises:

@@ -156,7 +156,9 @@ async def look(parts: Parts) -> tuple[Shop, ...]:
 
 
 class Live:
-    """Looks while somebody watches, and tells every watcher. Keeps the last figures when ClickHouse is away, and says so."""
+    """Looks while somebody watches, and tells every watcher. Keeps the last figures when ClickHouse is away, and says
+    so.
+    """
 
     def __init__(self, parts: Callable[[], Parts]) -> None:
         self._parts = parts

@@ -13,7 +13,12 @@ from api.wall.live import QUARTER, Shop, Snapshot
 
 SHOPS_A_PAGE = 30
 PAGE_S = 12
-STEPS = (("entry", "Came in"), ("zone_visit", "Stopped at a shelf"), ("billing_queue", "Went to pay"), ("purchased", "Bought"))
+STEPS = (
+    ("entry", "Came in"),
+    ("zone_visit", "Stopped at a shelf"),
+    ("billing_queue", "Went to pay"),
+    ("purchased", "Bought"),
+)
 SEVERITY_WORDS = {"CRITICAL": "Critical", "WARN": "Warning", "INFO": "Note"}
 
 
@@ -104,7 +109,8 @@ def funnel_bars(steps: Funnel) -> str:
 def mini_funnel(steps: Funnel) -> str:
     """The funnel in one line."""
     bars = "".join(
-        f'<span><i style="height:{max(6.0, rate(getattr(steps, name), steps.entry) * 100):.0f}%"></i></span>' for name, _ in STEPS
+        f'<span><i style="height:{max(6.0, rate(getattr(steps, name), steps.entry) * 100):.0f}%"></i></span>'
+        for name, _ in STEPS
     )
     counts = "<em>›</em>".join(number(getattr(steps, name)) for name, _ in STEPS)
     title = "came in, stopped at a shelf, went to pay, bought"

@@ -1,7 +1,7 @@
 """The pages: ``/`` (all shops), ``/shops/{id}`` (one), ``/login`` (where keys are configured).
 
-A page is built once and then only told what changed: the server looks at ClickHouse once for all browsers and pushes over
-NiceGUI's websocket. ``?kiosk`` hides what a wall display does not need.
+A page is built once and then only told what changed: the server looks at ClickHouse once for all browsers and pushes
+over NiceGUI's websocket. ``?kiosk`` hides what a wall display does not need.
 """
 
 from __future__ import annotations

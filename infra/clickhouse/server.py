@@ -325,7 +325,9 @@ class Server:
         # The comparison runs for an unknown user too, so that its time does not tell which users exist.
         right = hmac.compare_digest(password.encode(), (expected or secrets.token_hex()).encode())
         if not (expected and right):
-            reason = f"{user[:64] or 'default'}: Authentication failed: password is incorrect, or there is no such user."
+            reason = (
+                f"{user[:64] or 'default'}: Authentication failed: password is incorrect, or there is no such user."
+            )
             raise StatementError(516, "AUTHENTICATION_FAILED", reason)
         return user
 
@@ -357,7 +359,9 @@ class Server:
     def _refusal(self, message: str, headers: dict[str, str]) -> Response:
         found = _CODE.search(message)
         # The engine's message, without what chdb's Python layers put before it; 1001 is STD_EXCEPTION.
-        code, text = (int(found[1]), message[found.start() :]) if found else (1001, f"Code: 1001. DB::Exception: {message}")
+        code, text = (
+            (int(found[1]), message[found.start() :]) if found else (1001, f"Code: 1001. DB::Exception: {message}")
+        )
         if " (version " not in text:
             text += f" (version {self._engine.version})"
         status = _STATUS_BY_CODE.get(code, 500)

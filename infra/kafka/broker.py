@@ -221,7 +221,9 @@ def main() -> None:
     parser.add_argument("--controller-port", type=int, required=True)
     parser.add_argument("--heap-mb", type=int, default=512)
     arguments = parser.parse_args()
-    broker = Broker(arguments.data_dir.expanduser().resolve(), arguments.port, arguments.controller_port, arguments.heap_mb)
+    broker = Broker(
+        arguments.data_dir.expanduser().resolve(), arguments.port, arguments.controller_port, arguments.heap_mb
+    )
     try:
         broker.prepare()
     except BrokerError as error:

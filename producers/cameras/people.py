@@ -23,7 +23,9 @@ def require_vision() -> None:
     """
     from importlib.util import find_spec
 
-    missing = [name for name in ("cv2", "openvino", "supervision", "trackers", "ultralytics") if find_spec(name) is None]
+    missing = [
+        name for name in ("cv2", "openvino", "supervision", "trackers", "ultralytics") if find_spec(name) is None
+    ]
     if missing:
         raise CameraError(f"cameras need the vision extra ({', '.join(missing)} missing): run `make vision`")
 

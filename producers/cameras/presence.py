@@ -40,7 +40,9 @@ class Sighting:
 
 @dataclass(slots=True)
 class _Settled(Generic[T]):
-    """A value that changes when ``inertia`` sightings in a row agree on another; ``since_ms`` dates the first of them."""
+    """A value that changes when ``inertia`` sightings in a row agree on another; ``since_ms`` dates the first of
+    them.
+    """
 
     value: T
     candidate: T
@@ -148,7 +150,11 @@ class Presence:
                 yield self._event(track_id, track, "ZONE_ENTER", track.entered_ms, track.zone.value)
         # A dwell while a change is pending could turn out later than the exit that it would then have to precede.
         dwell_ms = at_ms - track.entered_ms
-        if track.zone.value is not None and not (track.zone.run or track.inside.run) and dwell_ms >= track.next_dwell_ms:
+        if (
+            track.zone.value is not None
+            and not (track.zone.run or track.inside.run)
+            and dwell_ms >= track.next_dwell_ms
+        ):
             track.next_dwell_ms = (dwell_ms // DWELL_STEP_MS + 1) * DWELL_STEP_MS
             yield self._event(track_id, track, "ZONE_DWELL", at_ms, track.zone.value, dwell_ms)
 

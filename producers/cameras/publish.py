@@ -52,4 +52,6 @@ class Publisher:
 
     def _check(self) -> None:
         if self._refusal is not None:
-            raise CameraError(f"Kafka did not take an event: {self._refusal.str()}; run the clip again, nothing doubles")
+            raise CameraError(
+                f"Kafka did not take an event: {self._refusal.str()}; run the clip again, nothing doubles"
+            )

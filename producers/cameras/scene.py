@@ -37,7 +37,9 @@ def camera_of(layout: StoreLayout, camera_id: str | None) -> str:
     named = ", ".join(known) or "none"
     if camera_id is None:
         if len(known) != 1:
-            raise CameraError(f"say which camera of {layout.store_id} took the clip (--camera); its layout has: {named}")
+            raise CameraError(
+                f"say which camera of {layout.store_id} took the clip (--camera); its layout has: {named}"
+            )
         return known[0]
     if camera_id not in known:
         raise CameraError(f"the layout of {layout.store_id} has no camera {camera_id!r}; it has: {named}")
@@ -57,7 +59,9 @@ def scene_of(layout: StoreLayout, camera_id: str, width: int, height: int, entra
         raise CameraError(
             f"the layout draws camera {camera_id} at {drawn[0]}x{drawn[1]} pixels, but the clip has {width}x{height}"
         )
-    areas = tuple((zone.zone_id, area.polygon) for zone in layout.zones for area in zone.areas if area.camera_id == camera_id)
+    areas = tuple(
+        (zone.zone_id, area.polygon) for zone in layout.zones for area in zone.areas if area.camera_id == camera_id
+    )
     entrance = entrance or (Entrance.LINE if camera.entrance_line else Entrance.NONE)
     if entrance is Entrance.LINE and not camera.entrance_line:
         raise CameraError(f"camera {camera_id} has no entrance_line in the layout; draw one, or use --entrance frame")

@@ -37,7 +37,9 @@ def watch(
             damaged (after the events up to there).
     """
     if clip.fps / every < SLOWEST:
-        raise CameraError(f"--every {every} leaves {clip.fps / every:.1f} frames/s: people are followed from {SLOWEST} on")
+        raise CameraError(
+            f"--every {every} leaves {clip.fps / every:.1f} frames/s: people are followed from {SLOWEST} on"
+        )
     people = People(model, patience_s=PATIENCE_S, cache_dir=cache_dir)
     geometry = Geometry(scene)
     # One look longer than the tracker, so that nobody it could still find again has been sent away.

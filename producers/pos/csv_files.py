@@ -1,11 +1,11 @@
 """Till exports as CSV: one receipt a row, or one receipt line a row.
 
-*Receipts*: ``store_id, transaction_id, timestamp, basket_value_inr``; the currency is the column's suffix (without one it is
-the store's), times carry an offset, ``payment_kind`` may be a further column.
+*Receipts*: ``store_id, transaction_id, timestamp, basket_value_inr``; the currency is the column's suffix (without one
+it is the store's), times carry an offset, ``payment_kind`` may be a further column.
 
-*Lines*: ``order_id, order_date, order_time, store_id, product_id, brand_name, total_amount`` in local time; the rows of one
-order belong together wherever they stand, and its basket is their sum. An order with a bad row is refused as a whole: a
-receipt published with a wrong sum could not be corrected later, because the first one with an id stays.
+*Lines*: ``order_id, order_date, order_time, store_id, product_id, brand_name, total_amount`` in local time; the rows of
+one order belong together wherever they stand, and its basket is their sum. An order with a bad row is refused as a
+whole: a receipt published with a wrong sum could not be corrected later, because the first one with an id stays.
 
 Every physical line is a row: a quote that is never closed spoils its own line and no other.
 """

@@ -1,13 +1,11 @@
 """Every answer of every store, computed a second time from a record of what was sent, by ``docs/metrics.md`` alone.
 
 This is the other half of double-entry bookkeeping: it shares no code with the workers, holds everything in memory, and
-prefers the rule's own words to speed. Feed it the records in the order in which each store's were sent (malformed ones and
-duplicates included), then ask::
+prefers the rule's own words to speed. Feed it the records in the order in which each store's were sent (malformed ones
+and duplicates included), then ask::
 
-    world = World(latest_ms)
-    for topic, value in records:
-        world.take(topic, value)
-    world.metrics("ST1001", world.newest_day("ST1001"))
+    world = World(latest_ms) for topic, value in records: world.take(topic, value) world.metrics("ST1001",
+    world.newest_day("ST1001"))
 """
 
 from __future__ import annotations
@@ -179,7 +177,9 @@ class Calendar:
 class Day:
     """One store's business day."""
 
-    def __init__(self, calendar: Calendar, day: date, events: Iterable[Seen], paid: list[Paid], all_paid: list[int]) -> None:
+    def __init__(
+        self, calendar: Calendar, day: date, events: Iterable[Seen], paid: list[Paid], all_paid: list[int]
+    ) -> None:
         self.calendar, self.day = calendar, day
         self.start = calendar.midnight(day)
         self.events = sorted(events)
@@ -196,14 +196,18 @@ class Day:
         self.purchasers = {
             visit.visitor_id
             for visit in self.people
-            if any(self._paid_within(start, end + BEFORE_PURCHASE_MS) for start, end in self.presences[visit.visitor_id])
+            if any(
+                self._paid_within(start, end + BEFORE_PURCHASE_MS) for start, end in self.presences[visit.visitor_id]
+            )
         }
         self.claims = self._claims()
         self.abandoned = [v for v in self.people if v.joined and v.gave_up and v.visitor_id not in self.purchasers]
         self.joined = [visit for visit in self.people if visit.joined]
 
     def _presences(self, visit: Visit) -> list[tuple[int, int]]:
-        spans = [(stay.start, stay.end) for stay in self.stays[visit.visitor_id] if self.calendar.is_billing(stay.zone_id)]
+        spans = [
+            (stay.start, stay.end) for stay in self.stays[visit.visitor_id] if self.calendar.is_billing(stay.zone_id)
+        ]
         for event in visit.events:
             if event.event_type in QUEUE_TYPES:
                 spans.append((max(event.at - event.dwell_ms, self.start), event.at))
@@ -249,7 +253,9 @@ class Day:
                 reading, who = fact.queue_depth, fact.visitor_id
                 joins = fact.event_type == "BILLING_QUEUE_JOIN"
                 leaves = fact.event_type in ("BILLING_QUEUE_ABANDON", "EXIT") or (
-                    fact.event_type == "ZONE_EXIT" and fact.zone_id is not None and self.calendar.is_billing(fact.zone_id)
+                    fact.event_type == "ZONE_EXIT"
+                    and fact.zone_id is not None
+                    and self.calendar.is_billing(fact.zone_id)
                 )
             if reading is not None:
                 depth = reading
@@ -584,7 +590,11 @@ def _read_visit_events(value: bytes) -> list[VisitEvent]:
 
 
 def _anomaly(
-    kind: str, subject: str, critical: bool | None, value: Fraction | int | None = None, baseline: Fraction | None = None
+    kind: str,
+    subject: str,
+    critical: bool | None,
+    value: Fraction | int | None = None,
+    baseline: Fraction | None = None,
 ) -> dict[str, Any]:
     severity = "INFO" if critical is None else "CRITICAL" if critical else "WARN"
     found: dict[str, Any] = {"type": kind, "subject": subject, "severity": severity}

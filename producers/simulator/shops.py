@@ -115,9 +115,9 @@ class Shop:
 def make_shops(count: int, seed: int, *, open_at: datetime | None = None, first_number: int = 1001) -> list[Shop]:
     """``count`` shops, the same for the same seed.
 
-    Every fifth one has cameras of the other make, another fifth coarse clocks, and every tenth publishes no layout, so with
-    ten shops all kinds are there. Ids count from ``first_number``. With ``open_at`` only cities are used where that instant
-    lies well within opening hours.
+    Every fifth one has cameras of the other make, another fifth coarse clocks, and every tenth publishes no layout, so
+    with ten shops all kinds are there. Ids count from ``first_number``. With ``open_at`` only cities are used where
+    that instant lies well within opening hours.
     """
     cities = [city for city in CITIES if open_at is None or _is_daytime(city[1], open_at)]
     return [_make_shop(index, seed, cities[index % len(cities)], first_number) for index in range(count)]
@@ -153,7 +153,9 @@ def _make_shop(index: int, seed: int, city: tuple[str, str, str], first_number: 
 def _product(rng: Random, number: int) -> Product:
     digits = f"{rng.randrange(10**11, 10**12)}"
     weighted = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(digits))
-    return Product(f"SKU-{number:04}", digits + str(-weighted % 10), rng.choice((4900, 9900, 14900, 19900, 34950, 59900)))
+    return Product(
+        f"SKU-{number:04}", digits + str(-weighted % 10), rng.choice((4900, 9900, 14900, 19900, 34950, 59900))
+    )
 
 
 def layouts(shops: Sequence[Shop], made: datetime) -> list[tuple[str, bytes]]:

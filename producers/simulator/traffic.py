@@ -101,7 +101,9 @@ class _Day:
         rng = self.rng
         # One of a group pays for all.
         payers = [visit for visit in visits if visit.group_id is None or visit.group_id.endswith("+")]
-        buyers = sorted((v for v in payers if rng.random() < BUYERS * 1.3), key=lambda visit: (visit.now_ms, visit.visitor_id))
+        buyers = sorted(
+            (v for v in payers if rng.random() < BUYERS * 1.3), key=lambda visit: (visit.now_ms, visit.visitor_id)
+        )
         served = self.queue([visit.now_ms for visit in buyers])
         waits = sorted(stay.joined_ms for stay in served)
         ends = sorted(stay.left_ms if stay.served_ms is None else stay.served_ms for stay in served)
@@ -206,7 +208,9 @@ class _Day:
             counted = depth(at + dwell) if rng.random() < 0.3 else None
             steps.append(Step(at + dwell, "ZONE_DWELL", zone, dwell, counted))
         counted = depth(left) if rng.random() < 0.5 else None
-        steps.append(Step(left, "BILLING_QUEUE_ABANDON" if stay.served_ms is None else "ZONE_EXIT", zone, left - at, counted))
+        steps.append(
+            Step(left, "BILLING_QUEUE_ABANDON" if stay.served_ms is None else "ZONE_EXIT", zone, left - at, counted)
+        )
         visit.now_ms = left
 
     def leave(self, visit: Visit) -> None:
@@ -315,7 +319,8 @@ class _Day:
         self.receipts += 1
         bought = [(rng.choice(shop.products), rng.choice((1, 1, 1, 2, 3))) for _ in range(rng.randint(1, 6))]
         lines = [
-            {"sku": item.sku, "gtin": item.gtin, "quantity": count, "unit_price": _money(item.cents)} for item, count in bought
+            {"sku": item.sku, "gtin": item.gtin, "quantity": count, "unit_price": _money(item.cents)}
+            for item, count in bought
         ]
         receipt = {
             "store_id": shop.store_id,

@@ -1,12 +1,13 @@
 """Looking at dead letters, and having done with them: published again, or dropped.
 
-Nothing can be taken out of a Kafka topic that deletes by age, so what was done is a record beside the letters: a *mark*, in the
-same partition, with the header ``handled`` and the offsets that it is about. The letters that still wait are those that no
-later mark names. A mark lives as long as its topic keeps it and is younger than its letters, so no letter comes back;
-letters and marks together are the whole truth, and nothing else needs to be backed up or kept in step.
+Nothing can be taken out of a Kafka topic that deletes by age, so what was done is a record beside the letters: a
+*mark*, in the same partition, with the header ``handled`` and the offsets that it is about. The letters that still wait
+are those that no later mark names. A mark lives as long as its topic keeps it and is younger than its letters, so no
+letter comes back; letters and marks together are the whole truth, and nothing else needs to be backed up or kept in
+step.
 
-Letters are published again before they are marked: after a crash in between they are published twice, which is harmless,
-because every fact has an identity.
+Letters are published again before they are marked: after a crash in between they are published twice, which is
+harmless, because every fact has an identity.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ class Replayed:
 class Desk:
     """The dead letters of one topic of facts.
 
-    Every method may raise ``KafkaException`` (Kafka does not answer or refuses) and ``TimeoutError`` (it stopped answering).
+    Every method may raise ``KafkaException`` (Kafka does not answer or refuses) and ``TimeoutError`` (it stopped
+    answering).
     """
 
     def __init__(self, settings: Settings, topic: str) -> None:
@@ -237,7 +239,9 @@ class Desk:
 
 
 def write_for_editing(letters: Iterable[Letter], file: BinaryIO) -> int:
-    """Write letters as lines of offset, tab and bytes, for an editor; line breaks within one become spaces. Their number."""
+    """Write letters as lines of offset, tab and bytes, for an editor; line breaks within one become spaces. Their
+    number.
+    """
     count = 0
     for letter in letters:
         count += 1

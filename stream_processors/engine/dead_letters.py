@@ -72,7 +72,11 @@ class DeadLetterBox:
             while True:
                 try:
                     self._producer.produce(
-                        f"{letter.source_topic}.dlq", letter.value, letter.key, headers=letter.headers, on_delivery=delivered
+                        f"{letter.source_topic}.dlq",
+                        letter.value,
+                        letter.key,
+                        headers=letter.headers,
+                        on_delivery=delivered,
                     )
                     break
                 except BufferError:
@@ -82,5 +86,9 @@ class DeadLetterBox:
             raise CannotBury(f"{len(failures)} dead letters were not acknowledged: {failures[:1]}")
         first = letters[0]
         logger.warning(
-            "dead_letters", count=len(letters), topic=first.source_topic, field=first.refusal.field, reason=first.refusal.reason
+            "dead_letters",
+            count=len(letters),
+            topic=first.source_topic,
+            field=first.refusal.field,
+            reason=first.refusal.reason,
         )

@@ -58,7 +58,9 @@ class GroupLag:
 class Liveness(threading.Thread):
     """Ends the process when it is behind and has done nothing for too long."""
 
-    def __init__(self, lag: Callable[[], int], stuck_after_s: float = STUCK_AFTER_S, every_s: float = CHECK_EVERY_S) -> None:
+    def __init__(
+        self, lag: Callable[[], int], stuck_after_s: float = STUCK_AFTER_S, every_s: float = CHECK_EVERY_S
+    ) -> None:
         """``lag`` tells how many records wait; it may raise ``KafkaException`` when the broker is away."""
         super().__init__(name="liveness", daemon=True)
         self._lag = lag

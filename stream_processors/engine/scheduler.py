@@ -6,8 +6,8 @@ over all records of a partition as one message that carries the offset of the la
 rebalancing, back-pressure and commits, and its cost is paid once a batch.
 
 Offsets: messages of one partition are acknowledged in their order (``Cycles`` sees to it), so the newest acknowledged
-one says all. ``BatchingConsumer`` commits what follows it and never passes a batch that is not acknowledged. Faust's own
-bookkeeping expects a message per offset: it takes the offsets between two of our messages for gaps, loses the gap
+one says all. ``BatchingConsumer`` commits what follows it and never passes a batch that is not acknowledged. Faust's
+own bookkeeping expects a message per offset: it takes the offsets between two of our messages for gaps, loses the gap
 behind offset 0 and counts the message after a gap twice, and either way commits stop.
 """
 

@@ -88,7 +88,9 @@ class ClickHouseSink:
                     raise CannotWrite(str(error)) from error
                 metrics.SINK_RETRIES.inc()
                 self._on_retry()
-                logger.warning("clickhouse_did_not_answer", call=call.__name__, retry_in_s=delay, error=str(error)[:300])
+                logger.warning(
+                    "clickhouse_did_not_answer", call=call.__name__, retry_in_s=delay, error=str(error)[:300]
+                )
                 await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
                 delay = min(delay * 2, LONGEST_RETRY_S)
 

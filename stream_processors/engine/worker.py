@@ -38,8 +38,8 @@ class Cycles:
     Back-pressure: ``offer`` waits while a full cycle is gathered, Faust's stream buffer fills behind it, and Faust
     stops fetching.
 
-    Two workers must never derive the same partition at once: each would write what follows from the facts it knows. So ``drain``
-    comes before a partition is handed on.
+    Two workers must never derive the same partition at once: each would write what follows from the facts it knows. So
+    ``drain`` comes before a partition is handed on.
     """
 
     def __init__(self, derive: Derive, beat: Callable[[], None], gather_s: float, max_records: int) -> None:
@@ -57,7 +57,9 @@ class Cycles:
         self._drains = 0
 
     async def offer(self, event: EventT) -> None:
-        """Take a message; waits while a full cycle is gathered already, and lets go of it if a ``drain`` comes meanwhile."""
+        """Take a message; waits while a full cycle is gathered already, and lets go of it if a ``drain`` comes
+        meanwhile.
+        """
         drains = self._drains
         await self._room.wait()
         if drains != self._drains:

@@ -41,7 +41,9 @@ def test_a_taken_port_names_the_setting(examine: Callable[..., dict[str, doctor.
 
 
 def test_own_servers_need_neither_java_nor_their_ports(examine: Callable[..., dict[str, doctor.Finding]]) -> None:
-    findings = examine(kafka="kafka:9092", clickhouse_url="http://u:p@clickhouse:8123/d", kafka_port=1, clickhouse_port=2)
+    findings = examine(
+        kafka="kafka:9092", clickhouse_url="http://u:p@clickhouse:8123/d", kafka_port=1, clickhouse_port=2
+    )
     assert not {"Java", "Kafka", "Maven", "Port 1", "Port 2"} & findings.keys()
 
 

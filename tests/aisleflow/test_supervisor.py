@@ -71,12 +71,17 @@ async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
 
 async def test_body_runs_when_all_is_ready_and_decides_the_exit_code(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
-    slow = python("slow", f"import time; time.sleep(0.5); open({str(flag)!r}, 'w'); time.sleep(600)", is_ready=flag.exists)
+    slow = python(
+        "slow", f"import time; time.sleep(0.5); open({str(flag)!r}, 'w'); time.sleep(600)", is_ready=flag.exists
+    )
     system = Standins(tmp_path / "data", slow, python("quick", SLEEPER))
 
     async def body() -> int:
         assert flag.exists()
-        assert {name: part["state"] for name, part in state(system.data_dir).items()} == {"slow": "ready", "quick": "ready"}
+        assert {name: part["state"] for name, part in state(system.data_dir).items()} == {
+            "slow": "ready",
+            "quick": "ready",
+        }
         return 7
 
     assert await system.run(body) == 7
@@ -115,7 +120,9 @@ async def test_the_pause_grows_while_a_part_keeps_dying(tmp_path: Path) -> None:
 
 async def test_a_part_that_cannot_start_ends_the_start_and_shows_its_log(tmp_path: Path) -> None:
     system = Standins(
-        tmp_path, python("good", SLEEPER), python("bad", "print('no [key] given'); raise SystemExit(2)", is_ready=lambda: False)
+        tmp_path,
+        python("good", SLEEPER),
+        python("bad", "print('no [key] given'); raise SystemExit(2)", is_ready=lambda: False),
     )
     assert await system.run() == 1
     assert "bad ended with exit code 2" in system.told.getvalue()
@@ -135,9 +142,13 @@ async def test_a_part_that_is_never_ready_ends_the_start(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_stops_everything_even_what_does_not_listen(tmp_path: Path, number: int) -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
     up = tmp_path / "logs" / "deaf.log"
-    system = Standins(tmp_path, python("deaf", deaf, is_ready=lambda: up.read_text() == "up\n"), python("part", SLEEPER))
+    system = Standins(
+        tmp_path, python("deaf", deaf, is_ready=lambda: up.read_text() == "up\n"), python("part", SLEEPER)
+    )
     run = asyncio.create_task(system.run())
     await until(lambda: "Aisleflow is ready" in system.told.getvalue())
     pids = [part["pid"] for part in state(tmp_path).values()]
@@ -175,7 +186,9 @@ async def test_a_taken_port_is_named_with_its_setting_and_its_holder(tmp_path: P
     assert f"port {port} is taken by" in system.told.getvalue()
     assert f"(pid {os.getpid()}): stop that program, or set AISLEFLOW_API_PORT" in system.told.getvalue()
     assert not (tmp_path / "run.json").exists(), "something was started"
-    twice = Standins(tmp_path, *(python(name, SLEEPER, port=free, port_setting="X") for name in "ab" for free in [port]))
+    twice = Standins(
+        tmp_path, *(python(name, SLEEPER, port=free, port_setting="X") for name in "ab" for free in [port])
+    )
     assert await twice.run() == 1
     assert f"port {port} is wanted by two parts" in twice.told.getvalue()
 
@@ -194,7 +207,9 @@ async def test_secrets_go_by_environment_and_nowhere_else(tmp_path: Path) -> Non
         assert "AISLEFLOW_KAFKA=127.0.0.1:1" in variables
         # Only the server itself is told the analyst's password.
         assert secrets["clickhouse_analyst"] not in "".join(variables)
-        written = "".join(file.read_text() for file in tmp_path.rglob("*") if file.is_file() and file.name != "secrets.json")
+        written = "".join(
+            file.read_text() for file in tmp_path.rglob("*") if file.is_file() and file.name != "secrets.json"
+        )
         everything = written + system.told.getvalue() + Path(f"/proc/{pid}/cmdline").read_text()
         assert not any(secret in everything for secret in secrets.values())
         return 0
@@ -248,7 +263,9 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 
 def test_settings_reach_a_child_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = Settings(_env_file=None, data_dir=tmp_path, api_keys="a,b", workers=3, api_port=free_port(), topic_prefix="x.")
+    chosen = Settings(
+        _env_file=None, data_dir=tmp_path, api_keys="a,b", workers=3, api_port=free_port(), topic_prefix="x."
+    )
     for name in [name for name in os.environ if name.startswith("AISLEFLOW_")]:
         monkeypatch.delenv(name)
     for name, value in environment(chosen).items():

@@ -54,7 +54,9 @@ async def test_servers_are_prepared_restarted_and_find_their_data_again(tmp_path
         assert await asyncio.to_thread(producer.flush, 120) == 0
         assert errors == [None]
         deadline = time.monotonic() + 60
-        while {part["state"] for part in json.loads((tmp_path / "run.json").read_text())["parts"].values()} != {"ready"}:
+        while {part["state"] for part in json.loads((tmp_path / "run.json").read_text())["parts"].values()} != {
+            "ready"
+        }:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
         return 0

@@ -15,11 +15,15 @@ from schemas.layouts import StoreCalendar
 UTC_STORE = StoreCalendar("S")
 KOLKATA = StoreCalendar(
     "S",
-    StoreLayout.model_validate_json('{"store_id": "S", "timestamp": "2026-01-01T00:00:00Z", "time_zone": "Asia/Kolkata"}'),
+    StoreLayout.model_validate_json(
+        '{"store_id": "S", "timestamp": "2026-01-01T00:00:00Z", "time_zone": "Asia/Kolkata"}'
+    ),
 )
 BERLIN = StoreCalendar(
     "S",
-    StoreLayout.model_validate_json('{"store_id": "S", "timestamp": "2026-01-01T00:00:00Z", "time_zone": "Europe/Berlin"}'),
+    StoreLayout.model_validate_json(
+        '{"store_id": "S", "timestamp": "2026-01-01T00:00:00Z", "time_zone": "Europe/Berlin"}'
+    ),
 )
 
 
@@ -34,7 +38,9 @@ def test_rate(part: int, whole: int, expected: float) -> None:
     assert answers.rate(part, whole) == expected
 
 
-@pytest.mark.parametrize(("total", "count", "expected"), [(0, 0, 0), (1, 2, 1), (3, 2, 2), (1, 3, 0), (5, 3, 2), (10, 4, 3)])
+@pytest.mark.parametrize(
+    ("total", "count", "expected"), [(0, 0, 0), (1, 2, 1), (3, 2, 2), (1, 3, 0), (5, 3, 2), (10, 4, 3)]
+)
 def test_mean_is_rounded_half_up(total: int, count: int, expected: int) -> None:
     assert answers.mean_ms(total, count) == expected
 
@@ -81,7 +87,9 @@ NEWEST = at("2026-03-03T20:00:00Z")
         (KOLKATA, "2026-03-03T18:30:00Z", "2026-03-04T18:30:00Z", date(2026, 3, 4)),
     ],
 )
-def test_by_default_the_business_day_of_the_newest_fact(calendar: StoreCalendar, start: str, end: str, day: date) -> None:
+def test_by_default_the_business_day_of_the_newest_fact(
+    calendar: StoreCalendar, start: str, end: str, day: date
+) -> None:
     window = choose(calendar, NEWEST, None, None, None)
     assert (window.start, window.end, window.business_day, window.last_day) == (at(start), at(end), day, day)
 

@@ -56,7 +56,9 @@ def receipt(**changes: Any) -> dict[str, Any]:
 def read_log(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes | None]]:
     """Everything a topic holds: (key, value)."""
     group = f"{settings.consumer_group}-{uuid.uuid4()}"
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": group, "enable.partition.eof": True})
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka_bootstrap, "group.id": group, "enable.partition.eof": True}
+    )
     try:
         name = settings.topic_prefix + topic
         partitions = consumer.list_topics(name, timeout=5).topics[name].partitions
@@ -97,7 +99,9 @@ def test_what_is_acknowledged_is_on_the_log_as_it_came(api: TestClient, world: S
     sent = event(metadata={"queue_depth": 2, "kept": {"as": "it came"}})
     answer = api.post("/events/ingest", json={"events": [sent]})
     assert answer.status_code == 200 and counts(answer) == (1, 0, 0)
-    assert (b"STORE_BLR_002", sent) in [(key, json.loads(value or b"")) for key, value in read_log(world, "visit-events")]
+    assert (b"STORE_BLR_002", sent) in [
+        (key, json.loads(value or b"")) for key, value in read_log(world, "visit-events")
+    ]
 
 
 def test_each_event_is_judged_alone(api: TestClient) -> None:
@@ -247,7 +251,9 @@ def test_kafka_away_is_a_503_that_says_what_is_on_the_log(clickhouse: str, make_
 
 
 def test_kafka_comes_back(clickhouse: str, make_world: Callable[..., Settings], tmp_path: Path) -> None:
-    """The same process publishes again, without a restart, and the batch sent again leaves each event once on the log."""
+    """The same process publishes again, without a restart, and the batch sent again leaves each event once on the
+    log.
+    """
     port, batch = free_port(), {"events": [event() for _ in range(3)]}
     with running_kafka(tmp_path / "kafka", port) as address:
         settings = make_world(address, clickhouse)

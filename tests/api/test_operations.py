@@ -65,7 +65,9 @@ def test_health_without_a_part(kafka: str, clickhouse: str, make_world: Callable
         (WITH_HOURS, NOW + timedelta(days=1, hours=-1), NOW, None),
     ],
 )
-def test_stale_only_in_opening_hours(calendar: StoreCalendar, now: datetime, last: datetime | None, expected: int | None) -> None:
+def test_stale_only_in_opening_hours(
+    calendar: StoreCalendar, now: datetime, last: datetime | None, expected: int | None
+) -> None:
     warning = stale(Store("S", calendar, last), now)
     assert (warning.lag_minutes if warning else None) == expected
 
@@ -100,7 +102,10 @@ def test_the_log_line_of_a_request(api: TestClient) -> None:
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}, "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (
+            {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+        ),
         ({"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01", "x-trace-id": "given-0001"}, "given-0001"),
         ({"x-trace-id": "a\nb-forged-line"}, None),
         ({"x-trace-id": "x" * 65}, None),

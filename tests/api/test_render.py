@@ -107,7 +107,17 @@ def every_part(shop: Shop, snapshot: Snapshot) -> str:
 
 def test_a_card_says_the_figures() -> None:
     text = _Reader(render.card(make_shop(), NOW)).text
-    for words in ("Goa", "145", "37.9\u2009%", "in queue", "3", "▲ growing", "SKINCARE", "87", "last event 9\u2009s ago"):
+    for words in (
+        "Goa",
+        "145",
+        "37.9\u2009%",
+        "in queue",
+        "3",
+        "▲ growing",
+        "SKINCARE",
+        "87",
+        "last event 9\u2009s ago",
+    ):
         assert words in text
     assert [w for w in text.split() if w.isdecimal()].count("55") == 1, "the funnel ends with the purchases"
 
@@ -210,7 +220,15 @@ def test_trend_holds_the_last_depth_where_nothing_changed() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(-5, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (7200, "2 h"), (47 * 3600, "47 h"), (72 * 3600, "3 days")],
+    [
+        (-5, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (7200, "2 h"),
+        (47 * 3600, "47 h"),
+        (72 * 3600, "3 days"),
+    ],
 )
 def test_duration(seconds: float, expected: str) -> None:
     assert render.duration(seconds).replace("\u2009", " ") == expected

@@ -14,9 +14,7 @@ from api.app import create_app
 from tests.api.rows import DAY, NOON, anomaly, depth, feed, fill, layout, transaction, visit, zone_visit
 
 ANSWERS = ("metrics", "funnel", "heatmap", "anomalies")
-EMPTY_LAYOUT = (
-    '{"store_id": "EMPTY", "timestamp": "2026-03-03T12:00:00Z", "time_zone": "Asia/Kolkata", "currency": "INR", "name": "Quiet"}'
-)
+EMPTY_LAYOUT = '{"store_id": "EMPTY", "timestamp": "2026-03-03T12:00:00Z", "time_zone": "Asia/Kolkata", "currency": "INR", "name": "Quiet"}'
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -213,7 +211,9 @@ def test_clickhouse_away_is_a_503_and_never_a_zero(kafka: str, make_world: Calla
             assert found.json()["part"] == "clickhouse" and "Traceback" not in found.text
 
 
-def test_clickhouse_without_our_tables_is_a_503(kafka: str, clickhouse: str, make_world: Callable[..., Settings]) -> None:
+def test_clickhouse_without_our_tables_is_a_503(
+    kafka: str, clickhouse: str, make_world: Callable[..., Settings]
+) -> None:
     settings = make_world(kafka, None, clickhouse_url=f"{clickhouse}/default")
     with TestClient(create_app(settings, wall=False), base_url="http://127.0.0.1") as alone:
         assert alone.get("/stores/S1/metrics").status_code == 503

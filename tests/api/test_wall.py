@@ -65,7 +65,9 @@ def look(browser: Any) -> Iterator[Callable[..., Any]]:
         page = browser.new_page(viewport=viewport)
         pages.append(page)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda r: None if r.url.startswith((address[:17], "data:", "blob:")) else faults.append(r.url))
+        page.on(
+            "request", lambda r: None if r.url.startswith((address[:17], "data:", "blob:")) else faults.append(r.url)
+        )
         page.goto(address)
         page.wait_for_selector(ready, timeout=SOON_MS)
         return page
@@ -78,7 +80,9 @@ def look(browser: Any) -> Iterator[Callable[..., Any]]:
 
 def boxes(page: Any, selector: str) -> list[dict[str, float]]:
     """Where elements are; asked at once, since the server replaces them all the time."""
-    found: list[dict[str, float]] = page.locator(selector).evaluate_all("all => all.map(e => e.getBoundingClientRect().toJSON())")
+    found: list[dict[str, float]] = page.locator(selector).evaluate_all(
+        "all => all.map(e => e.getBoundingClientRect().toJSON())"
+    )
     assert found
     return found
 
@@ -94,7 +98,9 @@ def test_all_shops_are_on_one_screen(url: str, look: Callable[..., Any]) -> None
     assert size(page) == (1920, 1080), "nothing to scroll"
     for selector in (".card", ".panel", ".card .age"):
         for box in boxes(page, selector):
-            assert box["x"] >= 0 and box["y"] >= 0 and box["x"] + box["width"] <= 1920 and box["y"] + box["height"] <= 1080
+            assert (
+                box["x"] >= 0 and box["y"] >= 0 and box["x"] + box["width"] <= 1920 and box["y"] + box["height"] <= 1080
+            )
     fits = page.locator(".card").evaluate_all("all => all.map(e => e.scrollHeight <= e.clientHeight + 1)")
     assert all(fits), "nothing is cut off"
     text = page.locator(".wall").inner_text()
@@ -114,7 +120,9 @@ def test_all_shops_are_on_one_screen(url: str, look: Callable[..., Any]) -> None
 def test_figures_are_large_and_stand_out(url: str, look: Callable[..., Any]) -> None:
     page = look(url, WALL)
     for selector, least in ((".card .figures b", 38), (".kpi b", 56), (".card .name", 17), (".card .age", 15)):
-        for pixels in page.locator(selector).evaluate_all("all => all.map(e => parseFloat(getComputedStyle(e).fontSize))"):
+        for pixels in page.locator(selector).evaluate_all(
+            "all => all.map(e => parseFloat(getComputedStyle(e).fontSize))"
+        ):
             assert pixels >= least, selector
     ratio = """all => all.map(e => {
       const linear = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
@@ -132,7 +140,10 @@ def test_it_is_pushed(url: str, look: Callable[..., Any], world: Settings) -> No
     before = int(card.locator(".figures b").first.inner_text())
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    row = visit(shop_id(1), "VIS_pushed") | {"business_day": _day_of(world, shop_id(1)), "started_at": datetime.now(UTC)}
+    row = visit(shop_id(1), "VIS_pushed") | {
+        "business_day": _day_of(world, shop_id(1)),
+        "started_at": datetime.now(UTC),
+    }
     fill(world, visits=[row])
     page.wait_for_function(
         "count => [...document.querySelectorAll('.card')].some("
@@ -158,7 +169,14 @@ def test_a_click_opens_the_shop(url: str, look: Callable[..., Any]) -> None:
     assert page.url == f"{url}/shops/{shop_id(3)}"
     assert size(page) == (1920, 1080)
     text = page.locator(".wall").inner_text()
-    for words in ("Chandigarh", "revenue", "Queue over the day", "Zones, the busiest first", "→ Open another till", "SKINCARE"):
+    for words in (
+        "Chandigarh",
+        "revenue",
+        "Queue over the day",
+        "Zones, the busiest first",
+        "→ Open another till",
+        "SKINCARE",
+    ):
         assert words in text
     page.locator(".back").click()
     page.wait_for_selector(".card", timeout=SOON_MS)
@@ -224,7 +242,9 @@ def test_empty_away_and_back_again(
             page.wait_for_selector(".card", timeout=SOON_MS)
             assert page.locator(".card").count() == 3 and size(page) == (1920, 1080)
         page.wait_for_selector(".banner.away", timeout=SOON_MS)
-        assert "ClickHouse" in page.locator(".banner").inner_text() and "NOT LIVE" in page.locator("header").inner_text()
+        assert (
+            "ClickHouse" in page.locator(".banner").inner_text() and "NOT LIVE" in page.locator("header").inner_text()
+        )
         assert page.locator(".card").count() == 3, "the last figures stay, marked as old"
         with running_clickhouse(data, port, password):
             page.wait_for_selector(".banner.away", state="detached", timeout=SOON_MS)
@@ -232,7 +252,9 @@ def test_empty_away_and_back_again(
         api.__exit__(None, None, None)
 
 
-def test_with_keys_the_wall_asks_for_one_once(world: Settings, tmp_path: Path, look: Callable[..., Any], url: str) -> None:
+def test_with_keys_the_wall_asks_for_one_once(
+    world: Settings, tmp_path: Path, look: Callable[..., Any], url: str
+) -> None:
     keyed = world.model_copy(update={"api_keys": type(world.clickhouse_url)("wall-key-1"), "api_port": free_port()})
     address = f"http://127.0.0.1:{keyed.api_port}"
     with serve(keyed, tmp_path / "api.log"):

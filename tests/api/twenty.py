@@ -12,7 +12,19 @@ from tests.api.rows import anomaly, feed, fill, layout, transaction, visit, zone
 
 TOWNS = (
     *("Ahmedabad", "Bengaluru", "Bhopal", "Chandigarh", "Chennai", "Coimbatore", "Delhi", "Goa", "Hyderabad"),
-    *("Indore", "Jaipur", "Kochi", "Kolkata", "Lucknow", "Mumbai", "Mysuru", "Nagpur", "Pune", "Surat", "Visakhapatnam"),
+    *(
+        "Indore",
+        "Jaipur",
+        "Kochi",
+        "Kolkata",
+        "Lucknow",
+        "Mumbai",
+        "Mysuru",
+        "Nagpur",
+        "Pune",
+        "Surat",
+        "Visakhapatnam",
+    ),
 )
 ZONES = ("SKINCARE", "MAKEUP", "HAIR", "FRAGRANCE", "BATH & BODY", "BILLING")
 
@@ -26,7 +38,8 @@ def seed(settings: Settings, shops: int, now: datetime) -> None:
     """Write the shops' day up to now."""
     chance = random.Random(20261120)
     tables: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("store_feed", "store_layouts", "visits", "zone_visits", "queue_depth", "transactions", "anomalies")
+        name: []
+        for name in ("store_feed", "store_layouts", "visits", "zone_visits", "queue_depth", "transactions", "anomalies")
     }
     # A time zone in which it is afternoon.
     ahead = (15 - now.hour) if now.hour > 0 else 14
@@ -70,7 +83,12 @@ def seed(settings: Settings, shops: int, now: datetime) -> None:
         for quarter in range(int((until - opening).total_seconds() // 600)):
             depth = max(0, depth + chance.choice((-2, -1, -1, 0, 0, 1, 1, 2)))
             tables["queue_depth"].append(
-                {"store_id": store, "timestamp": opening + timedelta(minutes=10 * quarter), "depth": depth, "version": 1}
+                {
+                    "store_id": store,
+                    "timestamp": opening + timedelta(minutes=10 * quarter),
+                    "depth": depth,
+                    "version": 1,
+                }
                 | {"is_deleted": 0, **day}
             )
     opened = {"detected_at": now - timedelta(minutes=12), **day}
@@ -94,6 +112,9 @@ def seed(settings: Settings, shops: int, now: datetime) -> None:
         anomaly(shop_id(15), 0)
         | opened
         | {"type": "DEAD_ZONE", "subject": "FRAGRANCE", "severity": "INFO"}
-        | {"message": "Nobody has been here for 41 minutes", "suggested_action": "Look at the display and the way to it."},
+        | {
+            "message": "Nobody has been here for 41 minutes",
+            "suggested_action": "Look at the display and the way to it.",
+        },
     ][: shops and 5]
     fill(settings, **tables)

@@ -1,4 +1,6 @@
-"""docs/analysts.md: its description of the tables is current, and every query on it answers, for the user it is meant for."""
+"""docs/analysts.md: its description of the tables is current, and every query on it answers, for the user it is meant
+for.
+"""
 
 from __future__ import annotations
 

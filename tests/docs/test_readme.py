@@ -43,7 +43,9 @@ def test_tour(kafka: str, clickhouse: str, make_world: Callable[..., Settings], 
         for place, here in places.items():
             block = block.replace(place, here)
         command = ["bash", "-euo", "pipefail", "-c", block.replace("curl ", "curl -sS --fail-with-body -w '\\n' ")]
-        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -52,9 +54,17 @@ def test_tour(kafka: str, clickhouse: str, make_world: Callable[..., Settings], 
 
     ask, publish, query = TOUR
     with (
-        process(program("api"), tmp_path / "api.log", lambda: answers(settings.api_port, "/openapi.json"), environment(settings)),
         process(
-            program("worker"), tmp_path / "worker.log", lambda: answers(settings.metrics_port, "/metrics"), environment(settings)
+            program("api"),
+            tmp_path / "api.log",
+            lambda: answers(settings.api_port, "/openapi.json"),
+            environment(settings),
+        ),
+        process(
+            program("worker"),
+            tmp_path / "worker.log",
+            lambda: answers(settings.metrics_port, "/metrics"),
+            environment(settings),
         ),
     ):
         taken, metrics, funnel, heatmap, anomalies, health = map(json.loads, walk(ask).splitlines())

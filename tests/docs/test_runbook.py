@@ -1,4 +1,6 @@
-"""docs/runbook.md: the messages in its headings are messages that our programs give, so that a search for one finds its page."""
+"""docs/runbook.md: the messages in its headings are messages that our programs give, so that a search for one finds its
+page.
+"""
 
 from __future__ import annotations
 

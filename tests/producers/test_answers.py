@@ -58,7 +58,12 @@ class Story:
     def pay(self, *clocks: str, value: str = "10.00", day: date = DAY) -> Story:
         for clock in clocks:
             self.seq += 1
-            paid = {"store_id": S, "transaction_id": f"T{self.seq:03}", "timestamp": instant(clock, day), "currency": "INR"}
+            paid = {
+                "store_id": S,
+                "transaction_id": f"T{self.seq:03}",
+                "timestamp": instant(clock, day),
+                "currency": "INR",
+            }
             self.world.take("transactions", orjson.dumps(paid | {"basket_value": value}))
         return self
 
@@ -132,12 +137,23 @@ def test_another_camera_does_not_close() -> None:
 
 
 def test_the_order_is_that_of_the_rules_not_of_arrival() -> None:
-    lines = ["00:00 ENTRY", "00:10 ZONE_ENTER A", "00:30 ZONE_DWELL A dwell_ms=20000", "00:40 ZONE_EXIT A", "00:50 EXIT"]
+    lines = [
+        "00:00 ENTRY",
+        "00:10 ZONE_ENTER A",
+        "00:30 ZONE_DWELL A dwell_ms=20000",
+        "00:40 ZONE_EXIT A",
+        "00:50 EXIT",
+    ]
     assert Story().see("v", *lines).stays("v") == Story().see("v", *reversed(lines)).stays("v") == [("A", 10, 40, 30)]
 
 
 def test_the_first_of_an_id_stays_whatever_its_case() -> None:
-    event = {"event_id": str(uuid.UUID(int=0xABC)), "visitor_id": "v", "timestamp": instant("00:00"), "event_type": "ENTRY"}
+    event = {
+        "event_id": str(uuid.UUID(int=0xABC)),
+        "visitor_id": "v",
+        "timestamp": instant("00:00"),
+        "event_type": "ENTRY",
+    }
     story = Story().event(**event).event(**event | {"event_id": event["event_id"].upper(), "is_staff": True})
     assert (story.metrics()["unique_visitors"], story.metrics()["staff_visits"], story.world.duplicates) == (1, 0, 1)
 
@@ -185,7 +201,10 @@ def test_abandoned_is_the_last_word_and_no_purchase() -> None:
     story = Story()
     story.see("gone", "00:00 BILLING_QUEUE_JOIN BILLING", "01:00 BILLING_QUEUE_ABANDON BILLING")
     story.see(
-        "back", "00:00 BILLING_QUEUE_JOIN BILLING", "01:00 BILLING_QUEUE_ABANDON BILLING", "01:30 BILLING_QUEUE_JOIN BILLING"
+        "back",
+        "00:00 BILLING_QUEUE_JOIN BILLING",
+        "01:00 BILLING_QUEUE_ABANDON BILLING",
+        "01:30 BILLING_QUEUE_JOIN BILLING",
     )
     story.see("paid", "30:00 BILLING_QUEUE_JOIN BILLING", "31:00 BILLING_QUEUE_ABANDON BILLING").pay("32:00")
     assert story.metrics()["abandonment_rate"] == 0.3333
@@ -239,7 +258,9 @@ def test_the_business_day_is_the_stores() -> None:
 
 def test_listed_zones_have_their_type() -> None:
     zones = [{"zone_id": "TILL", "type": "BILLING"}, {"zone_id": "CASHMERE", "type": "SHELF"}]
-    story = Story().see("v", "00:00 ENTRY", "00:01 ZONE_ENTER TILL").see("w", "00:00 ENTRY", "00:01 ZONE_ENTER CASHMERE")
+    story = (
+        Story().see("v", "00:00 ENTRY", "00:01 ZONE_ENTER TILL").see("w", "00:00 ENTRY", "00:01 ZONE_ENTER CASHMERE")
+    )
     assert story.world.funnel(S, DAY)["billing_queue"] == 1  # by name: CASH
     assert {v for v, spans in story.world.day(S, DAY).presences.items() if spans} == {"w"}
     story.layout(zones=zones)
@@ -298,7 +319,9 @@ def test_abandonment_spike() -> None:
 
 
 def test_dead_zones() -> None:
-    zones = [{"zone_id": zone, "type": kind} for zone, kind in (("A", "SHELF"), ("B", "DISPLAY"), ("STORE", "STOCKROOM"))]
+    zones = [
+        {"zone_id": zone, "type": kind} for zone, kind in (("A", "SHELF"), ("B", "DISPLAY"), ("STORE", "STOCKROOM"))
+    ]
     story = Story().layout(zones=zones, opening_hours=HOURS).see("v", "00:00 ZONE_ENTER A", "10:00 ZONE_EXIT A")
     dead = lambda: [name for name in names(story) if "DEAD" in name]  # noqa: E731
     assert dead() == ["DEAD_ZONE B INFO"]
@@ -334,7 +357,12 @@ def test_what_cannot_be_read_changes_nothing() -> None:
     before = story.metrics()
     good = {"event_id": str(uuid.UUID(int=9**9)), "store_id": S, "camera_id": "C", "confidence": 1.0, "visitor_id": "x"}
     good |= {"timestamp": instant("00:00"), "event_type": "ENTRY"}
-    bad = [{"dwell_ms": -1}, {"timestamp": "2999-01-01T00:00:00Z"}, {"timestamp": "1999-01-01T00:00:00Z"}, {"visitor_id": "\0"}]
+    bad = [
+        {"dwell_ms": -1},
+        {"timestamp": "2999-01-01T00:00:00Z"},
+        {"timestamp": "1999-01-01T00:00:00Z"},
+        {"visitor_id": "\0"},
+    ]
     for change in bad:
         story.world.take("visit-events", orjson.dumps(good | change))
     story.world.take("visit-events", orjson.dumps(good)[:-5])

@@ -147,7 +147,9 @@ def test_an_order_with_a_bad_row_is_refused_as_a_whole(row: str, field: str) -> 
     assert [orjson.loads(found.receipt)["transaction_id"] for found in rows if found.receipt] == ["O2"]
 
 
-@pytest.mark.parametrize("text", ["", "a,b,c\n1,2,3\n", '"unclosed\n', "store_id,transaction_id,timestamp\nS,T,t\n", b"\xff\n"])
+@pytest.mark.parametrize(
+    "text", ["", "a,b,c\n1,2,3\n", '"unclosed\n', "store_id,transaction_id,timestamp\nS,T,t\n", b"\xff\n"]
+)
 def test_another_header_is_refused(text: str | bytes) -> None:
     with pytest.raises(ValueError, match="header"):
         read(text)

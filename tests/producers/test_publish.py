@@ -37,7 +37,9 @@ def event(number: int, **changes: Any) -> bytes:
     return orjson.dumps(fields | changes)
 
 
-ENTRY = orjson.dumps({"event_type": "entry", "id_token": "a", "store_code": "ST2", "event_timestamp": "2026-03-03T12:00:00Z"})
+ENTRY = orjson.dumps(
+    {"event_type": "entry", "id_token": "a", "store_code": "ST2", "event_timestamp": "2026-03-03T12:00:00Z"}
+)
 
 
 def kinds(records: list[Record]) -> list[str]:
@@ -109,10 +111,14 @@ def run(settings: Settings, *arguments: str) -> tuple[int, str]:
 
 def consumed(settings: Settings, topic: str) -> list[tuple[bytes, bytes]]:
     """(key, value) of everything on a topic."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": "reader", "enable.auto.commit": False})
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka_bootstrap, "group.id": "reader", "enable.auto.commit": False}
+    )
     try:
         name = settings.topic_prefix + topic
-        places = [TopicPartition(name, number, 0) for number in consumer.list_topics(name, timeout=10).topics[name].partitions]
+        places = [
+            TopicPartition(name, number, 0) for number in consumer.list_topics(name, timeout=10).topics[name].partitions
+        ]
         wanted = sum(consumer.get_watermark_offsets(place, timeout=10)[1] for place in places)
         consumer.assign(places)
         found = []

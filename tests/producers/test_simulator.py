@@ -1,4 +1,6 @@
-"""The simulator: the same seed gives the same bytes, what it sends keeps the contract, and queues follow from service."""
+"""The simulator: the same seed gives the same bytes, what it sends keeps the contract, and queues follow from
+service.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,9 @@ def test_baskets_are_the_sum_of_their_lines() -> None:
 def test_buyers_were_at_the_till() -> None:
     """Receipts follow from visits: nearly every one has somebody in the billing zone within the five minutes before."""
     events = [VisitEvent.model_validate_json(f.value) for f in facts(SHOPS[0], DAYS[0], 7) if f.topic == "visit-events"]
-    left = sorted(e.timestamp for e in events if e.event_type == "ZONE_EXIT" and e.zone_id == "BILLING" and not e.is_staff)
+    left = sorted(
+        e.timestamp for e in events if e.event_type == "ZONE_EXIT" and e.zone_id == "BILLING" and not e.is_staff
+    )
     paid = sorted(
         datetime.fromisoformat(orjson.loads(f.value)["timestamp"])
         for f in facts(SHOPS[0], DAYS[0], 7)
@@ -137,7 +141,12 @@ def test_a_rush_changes_nothing_before_it() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("all", Faults()), ("none", NO_FAULTS), ("late=0.5", Faults(0, 0, 0.5, 0, 0, 0)), ("late", Faults(0, 0, 0.02, 0, 0, 0))],
+    [
+        ("all", Faults()),
+        ("none", NO_FAULTS),
+        ("late=0.5", Faults(0, 0, 0.5, 0, 0, 0)),
+        ("late", Faults(0, 0, 0.02, 0, 0, 0)),
+    ],
 )
 def test_faults_by_name(text: str, expected: Faults) -> None:
     assert Faults.parse(text) == expected

@@ -1,4 +1,6 @@
-"""What a change of a schema does to those who send and read: every way to break them is told, and no other change is."""
+"""What a change of a schema does to those who send and read: every way to break them is told, and no other change
+is.
+"""
 
 import copy
 from collections.abc import Callable
@@ -35,18 +37,33 @@ BREAKS = {
     "null refused": (record(a=optional(TEXT)), record(a=TEXT), "E.a", "no longer takes null"),
     "null allowed": (record(a=TEXT), record(a=optional(TEXT)), "E.a", "may now also be null"),
     "anything narrowed": (record(a={}), record(a=TEXT), "E.a", "no longer takes any JSON"),
-    "text became a list": (record(a={"type": ["string", "null"]}), record(a=optional({"type": "array"})), "E.a", "takes string"),
+    "text became a list": (
+        record(a={"type": ["string", "null"]}),
+        record(a=optional({"type": "array"})),
+        "E.a",
+        "takes string",
+    ),
     "enum value removed": (record(a={"enum": ["x", "y"]}), record(a={"enum": ["x"]}), "E.a", "no longer takes 'y'"),
     "const changed": (record(a={"const": "x"}), record(a={"const": "y"}), "E.a", "no longer takes 'x'"),
     "text became an enum": (record(a=TEXT), record(a={**TEXT, "enum": ["x"]}), "E.a", "only takes 'x' now"),
-    "maximum lowered": (record(a={**WHOLE, "maximum": 9}), record(a={**WHOLE, "maximum": 8}), "E.a", "tightened from 9 to 8"),
+    "maximum lowered": (
+        record(a={**WHOLE, "maximum": 9}),
+        record(a={**WHOLE, "maximum": 8}),
+        "E.a",
+        "tightened from 9 to 8",
+    ),
     "maximum lowered to 0": (
         record(a={**WHOLE, "maximum": 9}),
         record(a={**WHOLE, "maximum": 0}),
         "E.a",
         "tightened from 9 to 0",
     ),
-    "minimum raised": (record(a={**WHOLE, "minimum": 0}), record(a={**WHOLE, "minimum": 1}), "E.a", "tightened from 0 to 1"),
+    "minimum raised": (
+        record(a={**WHOLE, "minimum": 0}),
+        record(a={**WHOLE, "minimum": 1}),
+        "E.a",
+        "tightened from 0 to 1",
+    ),
     "limit is new": (record(a=WHOLE), record(a={**WHOLE, "exclusiveMinimum": 0}), "E.a", "exclusiveMinimum 0 is new"),
     "shorter text": (
         record(a={**TEXT, "maxLength": 128}),
@@ -55,11 +72,26 @@ BREAKS = {
         "tightened from 128 to 64",
     ),
     "longer text": (record(a=TEXT), record(a={**TEXT, "minLength": 1}), "E.a", "minLength 1 is new"),
-    "fewer items": (record(a={"type": "array", "maxItems": 9}), record(a={"type": "array", "maxItems": 5}), "E.a", "tightened"),
+    "fewer items": (
+        record(a={"type": "array", "maxItems": 9}),
+        record(a={"type": "array", "maxItems": 5}),
+        "E.a",
+        "tightened",
+    ),
     "pattern added": (record(a=TEXT), record(a={**TEXT, "pattern": "^x$"}), "E.a", "pattern ^x$ is new"),
-    "pattern changed": (record(a={**TEXT, "pattern": "^y$"}), record(a={**TEXT, "pattern": "^x$"}), "E.a", "replaces ^y$"),
+    "pattern changed": (
+        record(a={**TEXT, "pattern": "^y$"}),
+        record(a={**TEXT, "pattern": "^x$"}),
+        "E.a",
+        "replaces ^y$",
+    ),
     "format added": (record(a=TEXT), record(a={**TEXT, "format": "uuid"}), "E.a", "format uuid is new"),
-    "default changed": (record(a={**WHOLE, "default": 0}), record(a={**WHOLE, "default": 1}), "E.a", "the default changed"),
+    "default changed": (
+        record(a={**WHOLE, "default": 0}),
+        record(a={**WHOLE, "default": 1}),
+        "E.a",
+        "the default changed",
+    ),
     "default gone": (record(a={**WHOLE, "default": 0}), record(a=WHOLE), "E.a", "the default changed"),
     "items narrowed": (
         record(a={"type": "array", "items": TEXT}),
@@ -97,16 +129,36 @@ BREAKS = {
         "E{name}",
         "no longer takes 'tue'",
     ),
-    "map narrowed": ({"type": "object"}, {"type": "object", "additionalProperties": WHOLE}, "E{}", "no longer takes any JSON"),
-    "unknown fields refused": (record(a=TEXT), {**record(a=TEXT), "additionalProperties": False}, "E", "unknown fields"),
+    "map narrowed": (
+        {"type": "object"},
+        {"type": "object", "additionalProperties": WHOLE},
+        "E{}",
+        "no longer takes any JSON",
+    ),
+    "unknown fields refused": (
+        record(a=TEXT),
+        {**record(a=TEXT), "additionalProperties": False},
+        "E",
+        "unknown fields",
+    ),
     "a rule over fields": (record(a=TEXT), {**record(a=TEXT), "then": {"required": ["a"]}}, "E", "'then' changed"),
 }
 
 NOTES = {
     "enum value added": (record(a={"enum": ["x"]}), record(a={"enum": ["x", "y"]}), "E.a", "takes 'y' too"),
     "enum given up": (record(a={**TEXT, "enum": ["x"]}), record(a=TEXT), "E.a", "takes any value"),
-    "maximum raised": (record(a={**WHOLE, "maximum": 8}), record(a={**WHOLE, "maximum": 9}), "E.a", "widened from 8 to 9"),
-    "minimum lowered to 0": (record(a={**WHOLE, "minimum": 1}), record(a={**WHOLE, "minimum": 0}), "E.a", "widened from 1 to 0"),
+    "maximum raised": (
+        record(a={**WHOLE, "maximum": 8}),
+        record(a={**WHOLE, "maximum": 9}),
+        "E.a",
+        "widened from 8 to 9",
+    ),
+    "minimum lowered to 0": (
+        record(a={**WHOLE, "minimum": 1}),
+        record(a={**WHOLE, "minimum": 0}),
+        "E.a",
+        "widened from 1 to 0",
+    ),
     "limit given up": (record(a={**WHOLE, "maximum": 8}), record(a=WHOLE), "E.a", "widened from 8 to none"),
     "pattern given up": (record(a={**TEXT, "pattern": "^x$"}), record(a=TEXT), "E.a", "was given up"),
     "unknown fields taken": ({**record(), "additionalProperties": False}, record(), "E", "now takes unknown fields"),
@@ -194,7 +246,9 @@ def test_bad_changes_of_a_real_event(change: Callable[[Schema], None], place: st
 
 
 def test_every_version_counts_not_only_the_last() -> None:
-    """a: taken by the first version, gone in the second, so that the third may differ from the second but not from the first."""
+    """a: taken by the first version, gone in the second, so that the third may differ from the second but not from the
+    first.
+    """
     first, second, third = record(a=TEXT, b=TEXT), record(b=TEXT), record(a=WHOLE, b=TEXT)
     assert compare_all({"E": [second]}, {"E": third}) == []
     (was, now) = compare_all({"E": [first, second]}, {"E": third})

@@ -25,7 +25,11 @@ EVENT: dict[str, Any] = json.loads(valid("visit-events")["zone-enter"])
 MODELS = [model for _, model in inspect.getmembers(events, inspect.isclass) if issubclass(model, Event)]
 NAMED_TYPES = {name: kind for name, kind in vars(events).items() if typing.get_origin(kind) is typing.Annotated}
 # Types with limits for msgspec beside Pydantic's: those that the fast reader uses.
-TWINS = {name: kind for name, kind in NAMED_TYPES.items() if any(isinstance(mark, msgspec.Meta) for mark in kind.__metadata__)}
+TWINS = {
+    name: kind
+    for name, kind in NAMED_TYPES.items()
+    if any(isinstance(mark, msgspec.Meta) for mark in kind.__metadata__)
+}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -78,7 +82,10 @@ def test_other_events_need_none(kind: str) -> None:
 def test_a_problem_names_the_first_field_in_words() -> None:
     with pytest.raises(ValidationError) as error:
         VisitEvent.model_validate({**EVENT, "timestamp": "noon", "metadata": {"queue_depth": -1}})
-    assert as_problem(error.value) == ("timestamp", "must be an RFC 3339 time with an offset, such as 2026-03-03T14:22:10Z")
+    assert as_problem(error.value) == (
+        "timestamp",
+        "must be an RFC 3339 time with an offset, such as 2026-03-03T14:22:10Z",
+    )
     with pytest.raises(ValidationError) as error:
         VisitEvent.model_validate({**EVENT, "metadata": {"queue_depth": -1}})
     assert as_problem(error.value) == ("metadata.queue_depth", "Input should be greater than or equal to 0")
@@ -106,7 +113,11 @@ def test_limits_for_msgspec_are_those_for_pydantic(kind: Any) -> None:
     (meta,) = (mark for mark in kind.__metadata__ if isinstance(mark, msgspec.Meta))
     pattern = schema.get("pattern")
     assert meta.pattern == (pattern and re.sub(r"\$$", r"\\Z", pattern))
-    assert (meta.max_length, meta.ge, meta.le) == (schema.get("maxLength"), schema.get("minimum"), schema.get("maximum"))
+    assert (meta.max_length, meta.ge, meta.le) == (
+        schema.get("maxLength"),
+        schema.get("minimum"),
+        schema.get("maximum"),
+    )
 
 
 @given(st.data(), st.sampled_from(sorted(TWINS)))
@@ -114,7 +125,9 @@ def test_both_take_the_same_text(data: st.DataObject, name: str) -> None:
     kind = TWINS[name]
     pattern = next((mark.pattern for mark in kind.__metadata__ if isinstance(mark, msgspec.Meta)), None)
     near = st.from_regex(pattern) if pattern else st.integers(-2, 1_000_002)
-    value = data.draw(near | st.text(max_size=3) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none())
+    value = data.draw(
+        near | st.text(max_size=3) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
+    )
     raw = json.dumps(value).encode()
     try:
         read = TypeAdapter(kind).validate_json(raw, strict=name != "Timestamp")

@@ -1,4 +1,6 @@
-"""Every consumer reads every example: the models, the exported JSON Schema, the workers' reader and the dialect's adapter."""
+"""Every consumer reads every example: the models, the exported JSON Schema, the workers' reader and the dialect's
+adapter.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -25,7 +27,9 @@ READERS: dict[str, Any] = {
 
 VALID = [pytest.param(topic, raw, id=f"{topic}/{name}") for topic in EVENTS for name, raw in valid(topic).items()]
 DIALECT = [pytest.param(raw, id=name) for name, raw in valid("visit-events", dialect=True).items()]
-INVALID = [pytest.param(topic, example, id=f"{topic}/{name}") for topic in EVENTS for name, example in invalid(topic).items()]
+INVALID = [
+    pytest.param(topic, example, id=f"{topic}/{name}") for topic in EVENTS for name, example in invalid(topic).items()
+]
 
 
 def schema_of(topic: str) -> Draft202012Validator:
@@ -70,7 +74,9 @@ def test_the_reader_finds_in_it_what_the_model_does(topic: str, raw: bytes) -> N
         return
     fact = found[0] if isinstance(found, list) else found
     assert fact.at == reading.epoch_ms(event.timestamp)
-    names = ["store_id"] + (["visitor_id", "camera_id", "event_type", "zone_id", "dwell_ms"] if topic == "visit-events" else [])
+    names = ["store_id"] + (
+        ["visitor_id", "camera_id", "event_type", "zone_id", "dwell_ms"] if topic == "visit-events" else []
+    )
     assert [getattr(fact, name) for name in names] == [getattr(event, name) for name in names]
     if topic == "visit-events":
         assert fact.event_id == event.event_id

@@ -1,6 +1,7 @@
 """The exported contracts: current, valid as JSON Schema and AsyncAPI, and with a history.
 
-``asyncapi-3.0.0.json`` is ``schemas/3.0.0-without-$id.json`` of npm's ``@asyncapi/specs`` 6.11.1, unchanged (Apache-2.0).
+``asyncapi-3.0.0.json`` is ``schemas/3.0.0-without-$id.json`` of npm's ``@asyncapi/specs`` 6.11.1, unchanged
+(Apache-2.0).
 """
 
 import json

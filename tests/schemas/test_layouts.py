@@ -20,7 +20,9 @@ BERLIN = "Europe/Berlin"
 
 
 def calendar(time_zone: str = "UTC", **fields: Any) -> StoreCalendar:
-    return StoreCalendar("S", StoreLayout(store_id="S", timestamp="2026-01-01T00:00:00Z", time_zone=time_zone, **fields))
+    return StoreCalendar(
+        "S", StoreLayout(store_id="S", timestamp="2026-01-01T00:00:00Z", time_zone=time_zone, **fields)
+    )
 
 
 def utc(text: str) -> int:
@@ -159,13 +161,20 @@ def test_daytime_hours_keep_their_length_when_the_clock_changes(day: str, hours:
 
 @pytest.mark.parametrize(("day", "hours"), [("2026-03-28", 7), ("2026-10-24", 9), ("2026-03-21", 8)])
 def test_a_night_is_an_hour_shorter_or_longer_when_the_clock_changes(day: str, hours: int) -> None:
-    ((start, end),) = calendar(BERLIN, opening_hours={"sat": [["20:00", "04:00"]]}).opening_spells(date.fromisoformat(day))
+    ((start, end),) = calendar(BERLIN, opening_hours={"sat": [["20:00", "04:00"]]}).opening_spells(
+        date.fromisoformat(day)
+    )
     assert end - start == hours * HOUR
 
 
 @given(st.sampled_from(ZONES), st.integers(utc("2025-01-01T00:00"), utc("2027-01-01T00:00")))
 def test_open_since_agrees_with_the_spells(time_zone: str, at: int) -> None:
-    hours = {"mon": [["09:00", "12:30"]], "wed": [["22:00", "05:00"]], "sat": [["00:00", "24:00"]], "sun": [["20:00", "03:00"]]}
+    hours = {
+        "mon": [["09:00", "12:30"]],
+        "wed": [["22:00", "05:00"]],
+        "sat": [["00:00", "24:00"]],
+        "sun": [["20:00", "03:00"]],
+    }
     store = calendar(time_zone, opening_hours=hours)
     day = store.business_day(at)
     near = [spell for offset in range(-2, 3) for spell in store.opening_spells(day + timedelta(days=offset))]

@@ -14,7 +14,9 @@ from schemas import migrations
 from schemas.migrations import Migration, MigrationError
 
 ONE = Migration(1, "one", "CREATE TABLE IF NOT EXISTS one (a UInt8) ENGINE = MergeTree ORDER BY a;")
-TWO = Migration(2, "two", "ALTER TABLE one ADD COLUMN IF NOT EXISTS b String COMMENT 'x; y';\nINSERT INTO one VALUES (1, ';');")
+TWO = Migration(
+    2, "two", "ALTER TABLE one ADD COLUMN IF NOT EXISTS b String COMMENT 'x; y';\nINSERT INTO one VALUES (1, ';');"
+)
 
 
 def test_split_leaves_semicolons_within_strings_and_comments() -> None:
@@ -106,7 +108,9 @@ def test_two_at_once_do_no_harm(clickhouse: str, client: Client) -> None:
 def test_every_table_and_column_says_what_it_is(client: Client) -> None:
     migrations.migrate(client)
     of = {"database": client.database or ""}
-    tables = "SELECT name FROM system.tables WHERE database = {database:String} AND comment = '' AND engine NOT LIKE '%View'"
+    tables = (
+        "SELECT name FROM system.tables WHERE database = {database:String} AND comment = '' AND engine NOT LIKE '%View'"
+    )
     assert client.query(tables, parameters=of).result_rows == []
     columns = (
         "SELECT table, name FROM system.columns WHERE database = {database:String} AND comment = '' AND table IN "

@@ -1,4 +1,6 @@
-"""The one reader: thousands of bad records each refused with the field and a reason, and one verdict with Pydantic's models."""
+"""The one reader: thousands of bad records each refused with the field and a reason, and one verdict with Pydantic's
+models.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +63,33 @@ NOT_NAMES = [
     "x" * 60_000,
 ]
 NOT_STORES = [*NOT_NAMES, SQL, "a b", "a/b", "../S1", "-S1", "S\u00e9", "S1\n", "x" * 65]
-NOT_UUIDS = [*NOT_NAMES, SQL, "42", "550e8400e29b41d4a716446655440000", "{550e8400-e29b-41d4-a716-446655440000}", "g" * 36]
+NOT_UUIDS = [
+    *NOT_NAMES,
+    SQL,
+    "42",
+    "550e8400e29b41d4a716446655440000",
+    "{550e8400-e29b-41d4-a716-446655440000}",
+    "g" * 36,
+]
 NOT_TIMES = [
     *NOT_NAMES,
-    *(SQL, "now", "2026-03-03", "14:22:10", "2026-03-03T14:22:10", "2026-03-03T14:22Z", "2026-3-3T14:22:10Z", "20260303T142210Z"),
-    *("2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-03-03T24:00:00Z", "2026-03-03T14:60:00Z", "2026-03-03T14:22:61Z"),
+    *(
+        SQL,
+        "now",
+        "2026-03-03",
+        "14:22:10",
+        "2026-03-03T14:22:10",
+        "2026-03-03T14:22Z",
+        "2026-3-3T14:22:10Z",
+        "20260303T142210Z",
+    ),
+    *(
+        "2026-02-30T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-03-03T24:00:00Z",
+        "2026-03-03T14:60:00Z",
+        "2026-03-03T14:22:61Z",
+    ),
     *("2026-03-03T14:22:10+24:00", "2026-03-03T14:22:10+0530", "2026-03-03T14:22:10 Z", "2026-03-03T14:22:10Z\n"),
     *("2026-03-03T14:22:10+0000", "2026-03-03T14:22:10,5Z", "2026-03-03T14:22:10.Z", "0000-01-01T00:00:00Z"),
     *("1970-01-01T00:00:00Z", "1999-12-31T23:59:59.999Z", "0001-01-01T00:00:00+05:00"),
@@ -120,7 +144,20 @@ LAYOUT_FIELDS: dict[str, list[Any]] = {
     "store_id": NOT_STORES,
     "timestamp": NOT_TIMES,
     "name": [value for value in NOT_NAMES if value is not OPTIONAL],
-    "time_zone": [None, 1, "", SQL, "Mars/Olympus", "../../etc/passwd", "/etc/passwd", "Asia", ".", "UTC\n", "UTC\x00", "x" * 65],
+    "time_zone": [
+        None,
+        1,
+        "",
+        SQL,
+        "Mars/Olympus",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "Asia",
+        ".",
+        "UTC\n",
+        "UTC\x00",
+        "x" * 65,
+    ],
     "currency": NOT_CURRENCIES,
     "opening_hours.mon": [None, {}, "10:00-22:00", SQL, 1],
     "opening_hours.mon.0": [None, [], ["10:00"], ["10:00", "12:00", "14:00"], "10:00"],
@@ -148,7 +185,9 @@ def with_value(record: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 def cases(fields: dict[str, list[Any]]) -> list[Any]:
     return [
-        pytest.param(path, value, id=f"{path}={json.dumps(value)[:40]}") for path, values in fields.items() for value in values
+        pytest.param(path, value, id=f"{path}={json.dumps(value)[:40]}")
+        for path, values in fields.items()
+        for value in values
     ]
 
 
@@ -177,7 +216,11 @@ def test_bad_layouts(path: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("read", "model", "record"),
-    [(read_visit_event, VisitEvent, EVENT), (read_transaction, Transaction, TRANSACTION), (read_layout, StoreLayout, LAYOUT)],
+    [
+        (read_visit_event, VisitEvent, EVENT),
+        (read_transaction, Transaction, TRANSACTION),
+        (read_layout, StoreLayout, LAYOUT),
+    ],
 )
 def test_every_required_field_is_missed(read: Any, model: Any, record: dict[str, Any]) -> None:
     required = [name for name, field in model.model_fields.items() if field.is_required()]
@@ -229,7 +272,13 @@ def test_a_control_byte_or_half_a_character_anywhere(read: Any, record: dict[str
             b"\xef\xbb\xbf{}",
             b"\xff\xfe{\x00}\x00",
         ),
-        *(b"[" * 100_000, b'{"a":' * 100_000, b'{"event_type":' * 10_000, b'"' + b"x" * 1_000_000 + b'"', b"9" * 100_000),
+        *(
+            b"[" * 100_000,
+            b'{"a":' * 100_000,
+            b'{"event_type":' * 10_000,
+            b'"' + b"x" * 1_000_000 + b'"',
+            b"9" * 100_000,
+        ),
         *(b"<xml/>", b"store_id,timestamp\nS1,now\n", SQL.encode()),
     ],
 )
@@ -342,7 +391,13 @@ def test_ids_are_compared_without_case() -> None:
 
 
 def test_amounts_have_four_decimals() -> None:
-    for text, amount in (("1.00005", "1.0001"), ("-1.00005", "-1.0001"), ("1.00004", "1.0000"), ("1e-400", "0"), (2.5, "2.5")):
+    for text, amount in (
+        ("1.00005", "1.0001"),
+        ("-1.00005", "-1.0001"),
+        ("1.00004", "1.0000"),
+        ("1e-400", "0"),
+        (2.5, "2.5"),
+    ):
         found = read_transaction(dumps({**TRANSACTION, "basket_value": text}), LATEST_MS)
         assert isinstance(found, TransactionFact)
         assert found.basket_value == Decimal(amount)
@@ -359,21 +414,27 @@ SCALARS: st.SearchStrategy[Any] = (
     | st.text(max_size=5)
 )
 JSON_VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
 )
 INSTANTS = st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1))  # noqa: DTZ001
 TIMES = INSTANTS.map(lambda moment: moment.isoformat() + "Z") | st.from_regex(
     r"\A20[0-3][0-9]-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,6})?([Zz]|[+-][0-2][0-9]:?[0-6][0-9])?\Z"
 )
 NEAR = {
-    "event_id": st.uuids().map(str) | st.uuids().map(lambda value: str(value).upper()) | st.uuids().map(lambda value: value.hex),
+    "event_id": st.uuids().map(str)
+    | st.uuids().map(lambda value: str(value).upper())
+    | st.uuids().map(lambda value: value.hex),
     "store_id": st.from_regex(r"[A-Za-z0-9 _.:@\-/]{1,5}", fullmatch=True),
     "camera_id": st.text(max_size=130),
     "visitor_id": st.text(max_size=3),
     "event_type": st.sampled_from(sorted(reading.EVENT_RANK)) | st.sampled_from(["entry", "TELEPORT", "ENTRY "]),
     "timestamp": TIMES,
     "zone_id": st.none() | st.text(max_size=3),
-    "dwell_ms": st.integers(-2, 2) | st.integers(events.MAX_DWELL_MS - 1, events.MAX_DWELL_MS + 1) | st.sampled_from([1.0, 1.5]),
+    "dwell_ms": st.integers(-2, 2)
+    | st.integers(events.MAX_DWELL_MS - 1, events.MAX_DWELL_MS + 1)
+    | st.sampled_from([1.0, 1.5]),
     "is_staff": st.booleans() | st.sampled_from([0, 1, "true"]),
     "confidence": st.floats(-0.1, 1.1) | st.integers(-1, 2),
     "metadata": st.fixed_dictionaries(
@@ -457,12 +518,17 @@ def test_the_exported_schema_gives_the_same_verdict(record: dict[str, Any]) -> N
 
 
 AMOUNTS = (
-    st.decimals(-(10**13), 10**13, places=3).map(str) | st.floats(-1e13, 1e13) | st.integers(-(10**13), 10**13) | JSON_VALUES
+    st.decimals(-(10**13), 10**13, places=3).map(str)
+    | st.floats(-1e13, 1e13)
+    | st.integers(-(10**13), 10**13)
+    | JSON_VALUES
 )
 
 
 @given(
-    st.fixed_dictionaries({}, optional={"basket_value": AMOUNTS, "currency": JSON_VALUES, "lines": JSON_VALUES}), AMOUNTS, AMOUNTS
+    st.fixed_dictionaries({}, optional={"basket_value": AMOUNTS, "currency": JSON_VALUES, "lines": JSON_VALUES}),
+    AMOUNTS,
+    AMOUNTS,
 )
 @settings(max_examples=1000, deadline=None)
 def test_transactions_get_one_verdict(changes: dict[str, Any], quantity: Any, price: Any) -> None:

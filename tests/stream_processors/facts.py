@@ -53,7 +53,9 @@ def visit_fact(
 
 
 def story(text: str) -> list[VisitFact]:
-    """Events, one a line or after a semicolon: ``10:01 ZONE_ENTER SHELF@C2 visitor=W dwell=30000 depth=3 seq=2 staff=1``."""
+    """Events, one a line or after a semicolon: ``10:01 ZONE_ENTER SHELF@C2 visitor=W dwell=30000 depth=3 seq=2
+    staff=1``.
+    """
     found = []
     for line in text.replace(";", "\n").splitlines():
         if not line.strip():

@@ -1,4 +1,6 @@
-"""Who bought and which visit a transaction claims: answers worked out by hand, and the incremental way held to the whole."""
+"""Who bought and which visit a transaction claims: answers worked out by hand, and the incremental way held to the
+whole.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,12 @@ def test_purchased(span: str, paid: str, purchased: bool) -> None:
         ("longest in the queue first", {"A": ["10:01-10:05"], "B": ["10:00-10:05"]}, {"T": "10:05"}, {"B": "T"}),
         ("then by visitor_id", {"B": ["10:00-10:05"], "A": ["10:00-10:04"]}, {"T": "10:05"}, {"A": "T"}),
         ("claimed once", {"A": ["10:00-10:05"]}, {"T1": "10:04", "T2": "10:05"}, {"A": "T1"}),
-        ("each claims one", {"A": ["10:00-10:05"], "B": ["10:01-10:05"]}, {"T1": "10:04", "T2": "10:05"}, {"A": "T1", "B": "T2"}),
+        (
+            "each claims one",
+            {"A": ["10:00-10:05"], "B": ["10:01-10:05"]},
+            {"T1": "10:04", "T2": "10:05"},
+            {"A": "T1", "B": "T2"},
+        ),
         ("of one instant by transaction_id", {"A": ["10:00-10:05"]}, {"T2": "10:04", "T1": "10:04"}, {"A": "T1"}),
         (
             "the earliest presence among those that overlap, not of all",
@@ -81,12 +88,16 @@ def test_a_payment_after_midnight_makes_a_purchase_of_the_evening_but_claims_not
 
 
 MOMENTS = st.integers(0, 60).map(lambda halves: DAY_END - 30 * 60_000 + halves * 30_000)
-SPANS: st.SearchStrategy[Span] = st.tuples(MOMENTS, st.sampled_from((0, 30_000, 600_000))).map(lambda s: (s[0], s[0] + s[1]))
+SPANS: st.SearchStrategy[Span] = st.tuples(MOMENTS, st.sampled_from((0, 30_000, 600_000))).map(
+    lambda s: (s[0], s[0] + s[1])
+)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("presence"), st.sampled_from("ABCD"), st.lists(SPANS, max_size=3)),
         st.tuples(
-            st.just("receipt"), MOMENTS.map(lambda moment: moment + 60_000), st.sampled_from(("T1", "T2", "T3", "T4", "T5"))
+            st.just("receipt"),
+            MOMENTS.map(lambda moment: moment + 60_000),
+            st.sampled_from(("T1", "T2", "T3", "T4", "T5")),
         ),
         st.tuples(st.just("attribute")),
     ),

@@ -65,10 +65,14 @@ def bury(settings: Settings, desk: Desk) -> Callable[..., list[int]]:
     """Publish dead letters as the worker does; their offsets."""
     box = DeadLetterBox(kafka_producer(settings))
 
-    def put(*values: bytes | None, key: bytes | None = b"S1", field: str = "timestamp", reason: str = "is missing") -> list[int]:
+    def put(
+        *values: bytes | None, key: bytes | None = b"S1", field: str = "timestamp", reason: str = "is missing"
+    ) -> list[int]:
         before = {letter.offset for letter in desk.waiting()}
         source = settings.topic_prefix + TOPIC
-        letters = [DeadLetter(source, 3, 40 + i, key, value, "read", Refusal(field, reason)) for i, value in enumerate(values)]
+        letters = [
+            DeadLetter(source, 3, 40 + i, key, value, "read", Refusal(field, reason)) for i, value in enumerate(values)
+        ]
         asyncio.run(box.put(letters))
         return [letter.offset for letter in desk.waiting() if letter.offset not in before]
 
@@ -234,7 +238,9 @@ def test_replay_only_what_was_chosen(desk: Desk, bury: Callable[..., list[int]],
     tail.take(3)
 
 
-@pytest.mark.parametrize("arguments", [(), ("--all", "--offset", 1), ("--all", "--field", "x"), ("--all", "--from", "x")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("--all", "--offset", 1), ("--all", "--field", "x"), ("--all", "--from", "x")]
+)
 @pytest.mark.parametrize("name", ["replay", "drop"])
 def test_which_letters_must_be_said(desk: Desk, name: str, arguments: tuple[str | int, ...]) -> None:
     assert command(name, TOPIC, *arguments).exit_code == 2

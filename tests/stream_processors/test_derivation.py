@@ -1,4 +1,6 @@
-"""The cycle of a worker on the real database, without Kafka: batches made by hand, and a box that keeps what is buried."""
+"""The cycle of a worker on the real database, without Kafka: batches made by hand, and a box that keeps what is
+buried.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,9 @@ def log(database: Settings) -> Iterator[Log]:
         yield Log(database, client)
 
 
-def event(store: str, event_type: str = "ENTRY", at: str = "2026-03-03T10:00:00Z", **changes: Any) -> tuple[str, dict[str, Any]]:
+def event(
+    store: str, event_type: str = "ENTRY", at: str = "2026-03-03T10:00:00Z", **changes: Any
+) -> tuple[str, dict[str, Any]]:
     return EVENTS, {
         "event_id": f"{random.getrandbits(128):032x}"[:8] + "-0000-4000-8000-" + secrets.token_hex(6),
         "store_id": store,
@@ -144,9 +148,13 @@ def layout(store: str, at: str, **changes: Any) -> tuple[str, dict[str, Any]]:
 
 async def test_facts_are_stored_as_they_came(log: Log) -> None:
     store = log.store()
-    _, sent = first = event(store, "ZONE_DWELL", zone_id="A", dwell_ms=30_000, metadata={"queue_depth": 2, "more": [1, "é"]})
+    _, sent = first = event(
+        store, "ZONE_DWELL", zone_id="A", dwell_ms=30_000, metadata={"queue_depth": 2, "more": [1, "é"]}
+    )
     lines = [{"sku": "X", "gtin": "12345678", "quantity": 2, "unit_price": "5.25"}]
-    await log.read(first, (RECEIPTS, {**receipt(store, "T", "2026-03-03T10:01:00Z")[1], "currency": "INR", "lines": lines}))
+    await log.read(
+        first, (RECEIPTS, {**receipt(store, "T", "2026-03-03T10:01:00Z")[1], "currency": "INR", "lines": lines})
+    )
     (stored,) = log.rows(
         "SELECT toString(event_id), zone_id, dwell_ms, metadata FROM events FINAL WHERE store_id = %(store)s", store
     )
@@ -228,7 +236,9 @@ async def test_a_layout_that_comes_after_the_events_moves_them_to_its_days(log: 
     query = "SELECT business_day, depth FROM queue_depth FINAL WHERE store_id = %(store)s ORDER BY timestamp"
     assert log.rows(query, store) == [(date(2026, 3, 4), 1), (date(2026, 3, 4), 0)]
     await log.read(layout(store, "2026-02-01T00:00:00Z", time_zone="America/New_York"))
-    assert log.visits(store, "business_day, visitor_id, has_billing_presence") == expected, "an older layout changes nothing"
+    assert log.visits(store, "business_day, visitor_id, has_billing_presence") == expected, (
+        "an older layout changes nothing"
+    )
     await log.read(layout(store, "2026-03-02T00:00:00Z"))
     assert [day for day, _ in log.visits(store, "business_day, visitor_id")] == [date(2026, 3, 3)] * 2
 
@@ -267,7 +277,9 @@ async def test_poison_is_buried_with_its_bytes_and_the_rest_is_derived(log: Log)
     assert offsets == [1, 2, 3, 4, 5, 6]
 
 
-async def test_too_many_invalid_records_stop_the_worker_before_they_are_buried(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_invalid_records_stop_the_worker_before_they_are_buried(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "INVALID_WINDOW", 100)
     log.settings.max_invalid_share = 0.5
     store = log.store()
@@ -317,7 +329,9 @@ async def test_killed_between_any_two_inserts(log: Log, dies_before: str, same_c
 
 
 async def test_rows_that_follow_from_more_facts_are_written_though_the_records_were_derived_before(log: Log) -> None:
-    """Derived, not yet acknowledged; the next records stored, then killed. The same records again now lead to other rows."""
+    """Derived, not yet acknowledged; the next records stored, then killed. The same records again now lead to other
+    rows.
+    """
     store = log.store()
     first = log.batches(event(store, "BILLING_QUEUE_JOIN", "2026-03-03T09:11:00Z"))
     second = log.batches(receipt(store, "T", "2026-03-03T09:12:00Z"))
@@ -347,14 +361,18 @@ async def test_what_another_worker_stored_meanwhile_is_found(log: Log) -> None:
     assert log.visits(store, "events, zone_visits") == [(2, 1)]
 
 
-async def test_any_cut_with_crashes_and_evictions_is_what_the_oracle_says(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_any_cut_with_crashes_and_evictions_is_what_the_oracle_says(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two shops over two days with every fault, read in cycles of any size, the worker killed again and again."""
     monkeypatch.setattr(module, "IDLE_CYCLES", 5)
     chance = random.Random(7)
     shops = make_shops(10, seed=11, first_number=chance.randrange(10_000, 90_000))[4::5]
     records: list[tuple[str, Any]] = [(LAYOUTS, made) for _, made in layouts(shops, LAYOUTS_MADE)]
     faults = Faults(duplicates=0.1, changed=0.05, late=0.1, shuffled=0.2, malformed=0.02)
-    found = [(sent.topic, sent.value) for sent in stream(shops, [date(2026, 3, 2), date(2026, 3, 3)], 11, faults=faults)]
+    found = [
+        (sent.topic, sent.value) for sent in stream(shops, [date(2026, 3, 2), date(2026, 3, 3)], 11, faults=faults)
+    ]
     # A thinned day has all that a whole one has, and a worker restored forty times is quick to restore.
     found = found[:: max(1, len(found) // 6000)]
     records[len(records) :] = found
@@ -384,7 +402,8 @@ async def test_any_cut_with_crashes_and_evictions_is_what_the_oracle_says(log: L
             metrics, funnel = world.metrics(shop.store_id, day), world.funnel(shop.store_id, day)
             assert counts == (*funnel.values(), metrics["staff_visits"])
             zones = log.client.query(
-                f"SELECT zone_id, count(), sum(dwell_ms) FROM zone_visits FINAL {where} AND NOT is_staff GROUP BY 1", asked
+                f"SELECT zone_id, count(), sum(dwell_ms) FROM zone_visits FINAL {where} AND NOT is_staff GROUP BY 1",
+                asked,
             ).result_rows
             stays = world.day(shop.store_id, day).all_stays
             assert sorted(zones) == sorted(
@@ -392,5 +411,7 @@ async def test_any_cut_with_crashes_and_evictions_is_what_the_oracle_says(log: L
                 for zone in {stay.zone_id for stay in stays}
                 if (dwells := [stay.dwell_ms for stay in stays if stay.zone_id == zone])
             )
-            depth = log.client.query(f"SELECT argMax(depth, timestamp) FROM queue_depth FINAL {where}", asked).result_rows
+            depth = log.client.query(
+                f"SELECT argMax(depth, timestamp) FROM queue_depth FINAL {where}", asked
+            ).result_rows
             assert depth == [(metrics["queue_depth_current"],)]

@@ -32,7 +32,11 @@ def course(text: str, claims: dict[str, tuple[str, str]] | None = None) -> list[
 @pytest.mark.parametrize(
     ("why", "text", "expected"),
     [
-        ("joining adds one", "10:01 BILLING_QUEUE_JOIN B visitor=A; 10:02 BILLING_QUEUE_JOIN B visitor=C", ["1: 1", "2: 2"]),
+        (
+            "joining adds one",
+            "10:01 BILLING_QUEUE_JOIN B visitor=A; 10:02 BILLING_QUEUE_JOIN B visitor=C",
+            ["1: 1", "2: 2"],
+        ),
         (
             "a reading sets it",
             "10:01 BILLING_QUEUE_JOIN B visitor=A depth=4; 10:02 BILLING_QUEUE_JOIN B visitor=C",
@@ -47,7 +51,11 @@ def course(text: str, claims: dict[str, tuple[str, str]] | None = None) -> list[
         ("and going out", "10:01 BILLING_QUEUE_JOIN B; 10:02 EXIT", ["1: 1", "2: 0"]),
         ("once only", "10:01 BILLING_QUEUE_JOIN CASH; 10:02 ZONE_EXIT CASH; 10:03 EXIT", ["1: 1", "2: 0"]),
         ("leaving without having joined", "10:01 ZONE_ENTER CASH; 10:02 ZONE_EXIT CASH; 10:03 EXIT", []),
-        ("again after leaving", "10:01 BILLING_QUEUE_JOIN B; 10:02 EXIT; 10:03 BILLING_QUEUE_JOIN B", ["1: 1", "2: 0", "3: 1"]),
+        (
+            "again after leaving",
+            "10:01 BILLING_QUEUE_JOIN B; 10:02 EXIT; 10:03 BILLING_QUEUE_JOIN B",
+            ["1: 1", "2: 0", "3: 1"],
+        ),
         (
             "never below zero",
             "10:01 BILLING_QUEUE_JOIN B; 10:02 ZONE_DWELL SHELF visitor=C depth=0; 10:03 EXIT",
@@ -63,7 +71,11 @@ def course(text: str, claims: dict[str, tuple[str, str]] | None = None) -> list[
             "10:01 BILLING_QUEUE_JOIN B; 10:02 ZONE_DWELL SHELF visitor=C depth=9; 10:03 EXIT",
             ["1: 1", "2: 9", "3: 8"],
         ),
-        ("staff do not count, nor what they read", "10:01 BILLING_QUEUE_JOIN B depth=7; 10:05 ZONE_DWELL A staff=1", []),
+        (
+            "staff do not count, nor what they read",
+            "10:01 BILLING_QUEUE_JOIN B depth=7; 10:05 ZONE_DWELL A staff=1",
+            [],
+        ),
         (
             "one instant: in the order of events",
             "10:01 BILLING_QUEUE_JOIN B visitor=A; 10:01 ZONE_DWELL SHELF visitor=C depth=3 seq=1",
@@ -86,7 +98,12 @@ def test_depth(why: str, text: str, expected: list[str]) -> None:
             {"V": ("10:03", "T")},
             ["1: 1", "2: 0"],
         ),
-        ("a transaction comes after every event of its instant", "10:03 BILLING_QUEUE_JOIN B", {"V": ("10:03", "T")}, ["3: 0"]),
+        (
+            "a transaction comes after every event of its instant",
+            "10:03 BILLING_QUEUE_JOIN B",
+            {"V": ("10:03", "T")},
+            ["3: 0"],
+        ),
         ("of somebody who never joined", "10:01 ZONE_ENTER CASH", {"V": ("10:03", "T")}, []),
     ],
 )
@@ -102,12 +119,17 @@ def visit_steps(draw: st.DrawFn) -> list[Step]:
         key = (moment, draw(st.integers(0, 2)), draw(st.integers(0, 7)), draw(st.uuids().map(str)))
         set_to = draw(st.sampled_from((None, None, 0, 4)))
         found.append(
-            Step(key, draw(st.sampled_from((-1, 0, 1))) if set_to is not None else draw(st.sampled_from((-1, 1))), set_to)
+            Step(
+                key, draw(st.sampled_from((-1, 0, 1))) if set_to is not None else draw(st.sampled_from((-1, 1))), set_to
+            )
         )
     return sorted(found, key=lambda step: step.key)
 
 
-@given(st.lists(st.tuples(st.sampled_from("ABC"), visit_steps(), st.booleans()), max_size=12), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.tuples(st.sampled_from("ABC"), visit_steps(), st.booleans()), max_size=12),
+    st.randoms(use_true_random=False),
+)
 def test_step_by_step_is_the_whole_run(replacements: list[tuple[str, list[Step], bool]], chance: random.Random) -> None:
     day = QueueDay()
     held: dict[str, list[Step]] = {}

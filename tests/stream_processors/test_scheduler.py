@@ -26,7 +26,10 @@ def record(tp: TP, offset: int) -> Any:
 def test_one_message_per_partition_with_the_offset_of_its_last_record() -> None:
     fetched = {EVENTS: [record(EVENTS, 5), record(EVENTS, 6), record(EVENTS, 9)], RECEIPTS: [record(RECEIPTS, 0)]}
     delivered = list(BatchingScheduler().iterate(fetched))
-    assert [(tp, message.offset, message.timestamp) for tp, message in delivered] == [(EVENTS, 9, 1009), (RECEIPTS, 0, 1000)]
+    assert [(tp, message.offset, message.timestamp) for tp, message in delivered] == [
+        (EVENTS, 9, 1009),
+        (RECEIPTS, 0, 1000),
+    ]
     batch = delivered[0][1].value
     assert isinstance(batch, RecordBatch)
     assert (batch.tp, batch.records, batch.offsets) == (EVENTS, fetched[EVENTS], "visit-events-0-5-9")
@@ -127,7 +130,9 @@ async def test_one_commit_passes_all_that_is_acknowledged() -> None:
 
 
 # A fetch brings so many records, so many offsets after the last one.
-STEPS = st.lists(st.tuples(st.integers(1, 9), st.sampled_from((0, 0, 0, 1, 5))) | st.sampled_from(("ack", "commit")), max_size=30)
+STEPS = st.lists(
+    st.tuples(st.integers(1, 9), st.sampled_from((0, 0, 0, 1, 5))) | st.sampled_from(("ack", "commit")), max_size=30
+)
 
 
 @settings(max_examples=300)
@@ -152,6 +157,8 @@ def test_what_is_not_acknowledged_is_never_passed(committed: int | None, steps: 
             assert (consumer.commit_now() or 0) <= (waiting[0].value.records[0].offset if waiting else next_offset)
         for message in consumer.delivered[acknowledged:]:
             consumer.ack(message)
-        assert (consumer.commit_now() or 0) == (next_offset if consumer.delivered else committed or 0), "and nothing is left over"
+        assert (consumer.commit_now() or 0) == (next_offset if consumer.delivered else committed or 0), (
+            "and nothing is left over"
+        )
 
     asyncio.run(check())

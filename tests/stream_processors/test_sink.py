@@ -100,7 +100,10 @@ def test_rows_are_one_array_a_line() -> None:
 @pytest.mark.parametrize(
     ("message", "hopeless"),
     [
-        ("HTTPDriver for http://127.0.0.1:1 returned response code 404 (Code: 60. DB::Exception: Table x does not exist)", True),
+        (
+            "HTTPDriver for http://127.0.0.1:1 returned response code 404 (Code: 60. DB::Exception: Table x does not exist)",
+            True,
+        ),
         ("Code: 27. DB::Exception: Cannot parse input", True),
         ("Code: 241. DB::Exception: Memory limit exceeded", False),
         ("Code: 159. DB::Exception: Timeout exceeded", False),
@@ -113,7 +116,9 @@ def test_is_hopeless(message: str, hopeless: bool) -> None:
 
 
 class CuttingProxy:
-    """Passes bytes to a server on loopback; ``cut_after`` bytes of a request it drops the connection, ``cuts`` times."""
+    """Passes bytes to a server on loopback; ``cut_after`` bytes of a request it drops the connection, ``cuts``
+    times.
+    """
 
     def __init__(self, target: int, cuts: int, cut_after: int) -> None:
         self._target, self.cuts_left, self._cut_after = target, cuts, cut_after
@@ -168,8 +173,19 @@ async def test_connections_cut_in_the_middle_of_an_insert(url: str, client: Clie
 
 async def test_waits_for_a_server_that_was_killed(tmp_path: Path) -> None:
     port, password = free_port(), secrets.token_hex(8)
-    command = [sys.executable, "-m", "infra.clickhouse.server", "--data-dir", str(tmp_path / "data"), "--port", str(port)]
-    passwords = {"AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": password, "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": password[::-1]}
+    command = [
+        sys.executable,
+        "-m",
+        "infra.clickhouse.server",
+        "--data-dir",
+        str(tmp_path / "data"),
+        "--port",
+        str(port),
+    ]
+    passwords = {
+        "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": password,
+        "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": password[::-1],
+    }
     url = f"http://aisleflow:{password}@127.0.0.1:{port}/default"
     retries = 0
 

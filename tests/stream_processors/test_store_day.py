@@ -1,7 +1,8 @@
-"""A store's day, fed as the worker feeds it: in any order, cut anywhere, killed between any two inserts, it ends the same.
+"""A store's day, fed as the worker feeds it: in any order, cut anywhere, killed between any two inserts, it ends the
+same.
 
-``Shop`` below does with dictionaries what ``stream_processors.derivation`` does with ClickHouse: facts are stored first, then
-derived rows are inserted table by table, and a table keeps the row of the highest version.
+``Shop`` below does with dictionaries what ``stream_processors.derivation`` does with ClickHouse: facts are stored
+first, then derived rows are inserted table by table, and a table keeps the row of the highest version.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Table:
 
     def final(self) -> list[Row]:
         return sorted(
-            (row for row in self._rows.values() if not row["is_deleted"]), key=lambda row: [row[name] for name in self._key]
+            (row for row in self._rows.values() if not row["is_deleted"]),
+            key=lambda row: [row[name] for name in self._key],
         )
 
     def with_deleted(self) -> list[Row]:
@@ -80,7 +82,9 @@ class Shop:
         self.visits = Table(VISIT_COLUMNS, ("visitor_id",))
         self.day: StoreDay | None = None
 
-    def cycle(self, calendar: StoreCalendar, events: Iterable[VisitFact], receipts: Iterable[Receipt], inserts: int = 3) -> None:
+    def cycle(
+        self, calendar: StoreCalendar, events: Iterable[VisitFact], receipts: Iterable[Receipt], inserts: int = 3
+    ) -> None:
         """One cycle of the worker; it is killed after so many of the three inserts of derived rows."""
         new, repeated = [], set()
         for fact in events:
@@ -122,7 +126,13 @@ class Shop:
         return Written(
             visits={
                 row["visitor_id"]: WrittenVisit(
-                    *(row["events"], row["is_staff"], row["purchased"], row["attributed_transaction_id"], _ms(row["layout_at"]))
+                    *(
+                        row["events"],
+                        row["is_staff"],
+                        row["purchased"],
+                        row["attributed_transaction_id"],
+                        _ms(row["layout_at"]),
+                    )
                 )
                 for row in self.visits.final()
             },
@@ -211,7 +221,9 @@ def of_the_tables(tables: list[list[Row]], moments: Iterable[int]) -> list[Any]:
         "abandonment_rate": share(sum(row["abandoned_queue"] for row in joined), len(joined)),
         "staff_visits": len(visits) - len(people),
         "unmatched_visitors": len(people) - len(visitors),
-        "attributed_conversion_rate": share(sum(bool(row["attributed_transaction_id"]) for row in visitors), len(visitors)),
+        "attributed_conversion_rate": share(
+            sum(bool(row["attributed_transaction_id"]) for row in visitors), len(visitors)
+        ),
     }
     funnel = {
         "entry": len(visitors),
@@ -284,7 +296,10 @@ def test_the_two_implementations_agree(day: tuple[list[VisitFact], list[Receipt]
 def test_any_order_any_repetition_any_cut_any_crash(
     day: tuple[list[VisitFact], list[Receipt]], calendar: StoreCalendar, chance: random.Random, data: st.DataObject
 ) -> None:
-    facts: list[tuple[str, Any]] = [*(("event", fact) for fact in day[0]), *(("receipt", receipt) for receipt in day[1])]
+    facts: list[tuple[str, Any]] = [
+        *(("event", fact) for fact in day[0]),
+        *(("receipt", receipt) for receipt in day[1]),
+    ]
     log = facts + chance.sample(facts, len(facts) // 3)
     chance.shuffle(log)
     shop = Shop()
@@ -320,7 +335,9 @@ def test_a_layout_that_comes_after_the_events(
 
 @settings(max_examples=200)
 @given(DAYS)
-def test_a_worker_that_lost_the_day_cannot_undo_what_the_next_one_wrote(day: tuple[list[VisitFact], list[Receipt]]) -> None:
+def test_a_worker_that_lost_the_day_cannot_undo_what_the_next_one_wrote(
+    day: tuple[list[VisitFact], list[Receipt]],
+) -> None:
     """The first worker derived a part of the facts, and writes it after the second has derived them all."""
     slow = Shop()
     slow.cycle(NO_LAYOUT, day[0][: len(day[0]) // 2], [])

@@ -21,14 +21,17 @@ def visit_of(text: str) -> Visit:
 
 
 def stays(visit: Visit) -> list[str]:
-    """Each zone visit as ``ZONE start-end dwell_s`` in minutes:seconds after ten, with ``open`` if nothing closed it."""
+    """Each zone visit as ``ZONE start-end dwell_s`` in minutes:seconds after ten, with ``open`` if nothing closed
+    it.
+    """
 
     def clock(moment: int) -> str:
         seconds = (moment - at("10:00")) // 1000
         return f"{seconds // 60}:{seconds % 60:02}"
 
     return [
-        f"{stay.zone_id} {clock(stay.started_at)}-{clock(stay.ended_at)} {stay.dwell_ms // 1000}" + (" open" * stay.is_open)
+        f"{stay.zone_id} {clock(stay.started_at)}-{clock(stay.ended_at)} {stay.dwell_ms // 1000}"
+        + (" open" * stay.is_open)
         for stay in visit.zone_visits
     ]
 
@@ -41,7 +44,11 @@ def stays(visit: Visit) -> list[str]:
         ("a dwell alone opens one", "10:01 ZONE_DWELL A dwell=30000", ["A 1:00-1:00 30 open"]),
         ("an exit alone opens and closes one", "10:01 ZONE_EXIT A dwell=45000", ["A 1:00-1:00 45"]),
         ("the larger of span and reported", "10:01 ZONE_ENTER A; 10:02 ZONE_EXIT A dwell=90000", ["A 1:00-2:00 90"]),
-        ("the largest of those reported", "10:01 ZONE_DWELL A dwell=90000; 10:02 ZONE_EXIT A dwell=60000", ["A 1:00-2:00 90"]),
+        (
+            "the largest of those reported",
+            "10:01 ZONE_DWELL A dwell=90000; 10:02 ZONE_EXIT A dwell=60000",
+            ["A 1:00-2:00 90"],
+        ),
         (
             "the same camera's next zone closes it",
             "10:01 ZONE_ENTER A@C1; 10:02 ZONE_DWELL A@C1; 10:04 ZONE_ENTER B@C1",
@@ -57,7 +64,11 @@ def stays(visit: Visit) -> list[str]:
             "10:01 ZONE_ENTER A@C1; 10:02 ZONE_DWELL A@C2; 10:03 ZONE_ENTER B@C1; 10:04 ZONE_ENTER D@C2",
             ["A 1:00-4:00 180", "B 3:00-3:00 0 open", "D 4:00-4:00 0 open"],
         ),
-        ("EXIT closes all", "10:01 ZONE_ENTER A@C1; 10:02 ZONE_ENTER B@C2; 10:05 EXIT", ["A 1:00-5:00 240", "B 2:00-5:00 180"]),
+        (
+            "EXIT closes all",
+            "10:01 ZONE_ENTER A@C1; 10:02 ZONE_ENTER B@C2; 10:05 EXIT",
+            ["A 1:00-5:00 240", "B 2:00-5:00 180"],
+        ),
         ("ENTRY with a zone is no zone event", "10:01 ENTRY A; 10:02 REENTRY A; 10:03 EXIT A", []),
         ("at most one open per zone", "10:01 ZONE_ENTER A; 10:02 ZONE_ENTER A; 10:03 ZONE_EXIT A", ["A 1:00-3:00 120"]),
         (
@@ -100,7 +111,11 @@ def stays(visit: Visit) -> list[str]:
             "10:01 ZONE_ENTER CASH@C1; 10:02 ZONE_ENTER A@C2; 10:03 BILLING_QUEUE_JOIN @C2",
             ["CASH 1:00-3:00 120 open", "A 2:00-3:00 60"],
         ),
-        ("without a zone and with none open it opens none", "10:01 BILLING_QUEUE_JOIN; 10:02 BILLING_QUEUE_ABANDON", []),
+        (
+            "without a zone and with none open it opens none",
+            "10:01 BILLING_QUEUE_JOIN; 10:02 BILLING_QUEUE_ABANDON",
+            [],
+        ),
         ("no billing visit opened by name", "10:01 BILLING_QUEUE_JOIN A", ["A 1:00-1:00 0 open"]),
         (
             "events of one instant go by session_seq, then by type",
@@ -180,7 +195,10 @@ def test_times_are_those_of_the_first_and_last_event_in_order_not_in_arrival() -
 
 def as_plain(visit: Visit) -> tuple[object, ...]:
     """All of a visit that rules read."""
-    stays = [tuple(getattr(stay, name) for name in stay.__slots__ if name not in ("is_written",)) for stay in visit.zone_visits]
+    stays = [
+        tuple(getattr(stay, name) for name in stay.__slots__ if name not in ("is_written",))
+        for stay in visit.zone_visits
+    ]
     names = [name for name in Visit.__slots__ if name not in ("zone_visits", "zone_rows")]
     return (stays, *(getattr(visit, name) for name in names))
 

@@ -1,5 +1,5 @@
-"""A thousand bad inputs through HTTP and through Kafka: each refused with its reason or buried with its bytes, and every good
-event beside them counted.
+"""A thousand bad inputs through HTTP and through Kafka: each refused with its reason or buried with its bytes, and
+every good event beside them counted.
 """
 
 from __future__ import annotations

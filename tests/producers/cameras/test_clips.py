@@ -63,7 +63,9 @@ def dry_run(settings: Settings, clip: Path, layout: Path, **options: Any) -> lis
 
 
 def test_six_people_one_by_one_at_the_table(settings: Settings, material: Path, tmp_path: Path) -> None:
-    """Every second frame (5 a second). The truth says when each person is seen at all, the zone when they stand in it."""
+    """Every second frame (5 a second). The truth says when each person is seen at all, the zone when they stand in
+    it.
+    """
     with (material / "clips" / "clips_gt.csv").open() as file:
         truth = [
             (int(row["first_frame"]) / 10, int(row["last_frame"]) / 10)
@@ -187,7 +189,9 @@ def test_layout_and_events_arrive_and_are_those_of_the_run_before(
         consumer.close()
     assert {record.key() for record in records} == {b"CLIP-SHOP"}
     layouts, events = ([record.value() for record in records if record.topic() == name] for name in names)
-    assert [StoreLayout.model_validate_json(value) for value in layouts] == [StoreLayout.model_validate_json(layout.read_bytes())]
+    assert [StoreLayout.model_validate_json(value) for value in layouts] == [
+        StoreLayout.model_validate_json(layout.read_bytes())
+    ]
     assert [VisitEvent.model_validate_json(value) for value in events] == aisle
 
 

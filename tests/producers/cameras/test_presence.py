@@ -13,7 +13,8 @@ from schemas.events import VisitEvent
 
 START = datetime(2026, 11, 20, 10, tzinfo=UTC)
 STEP_MS = 100
-# A look: zone and side of the line. Capitals and "." are on the inner side, "a" and "," on the outer, "|" beyond its ends.
+# A look: zone and side of the line. Capitals and "." are on the inner side, "a" and "," on the outer, "|" beyond its
+# ends.
 LOOKS = {
     "A": ("A", True),
     "B": ("B", True),
@@ -93,7 +94,9 @@ def test_a_dwell_missed_behind_an_occlusion_comes_once_and_keeps_the_thirty_seco
     """At 5 s a look: hidden from 30 to 70 s, so the mark of 30 and that of 60 are both passed unseen."""
     presence = Presence("S", "C", START, entrance=Entrance.NONE, inertia=2, lost_after_ms=60_000)
     events = [
-        event for at in [*range(0, 30_000, 5000), *range(70_000, 125_000, 5000)] for event in presence.see(at, [Sighting(1, "A")])
+        event
+        for at in [*range(0, 30_000, 5000), *range(70_000, 125_000, 5000)]
+        for event in presence.see(at, [Sighting(1, "A")])
     ]
     assert [event.dwell_ms for event in events if event.event_type == "ZONE_DWELL"] == [70_000, 90_000, 120_000]
 
@@ -174,7 +177,9 @@ def test_people_who_left_are_forgotten() -> None:
         assert len(presence._tracks) <= 2
 
 
-@given(st.lists(st.text(alphabet=" ABa.,|", min_size=1, max_size=60), min_size=1, max_size=3), st.sampled_from(Entrance))
+@given(
+    st.lists(st.text(alphabet=" ABa.,|", min_size=1, max_size=60), min_size=1, max_size=3), st.sampled_from(Entrance)
+)
 def test_whatever_is_seen_visits_are_whole(tracks: list[str], entrance: Entrance) -> None:
     events = run(*tracks, entrance=entrance)
     assert len({event.event_id for event in events}) == len(events)
