@@ -5,10 +5,10 @@ INSTALLED := .venv/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test lint bench
+.PHONY: help install vision demo test kill-test lint bench bench-freshness bench-decoding
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 install: $(INSTALLED) ## Build .venv from the pinned requirements, hashes checked
 
@@ -28,6 +28,9 @@ demo: install ## Shops come alive: everything starts, with the simulator
 test: install ## Run the tests
 	$(BIN)/python -m pytest
 
+kill-test: install ## Kill any part of a running system ten times, then check every answer
+	$(BIN)/python -m tests.system.kill_any_part --times 10
+
 lint: install ## Style, types and the rooms' borders
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,3 +39,9 @@ lint: install ## Style, types and the rooms' borders
 
 bench: install ## Run every benchmark
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+
+bench-freshness: install ## How old an answer is at 2,000 events/s
+	$(BIN)/python -m benchmarks.freshness
+
+bench-decoding: install ## How fast records are read
+	$(BIN)/python -m benchmarks.decoding
