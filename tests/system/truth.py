@@ -93,23 +93,27 @@ def places(settings: Settings, consumer: Consumer) -> list[TopicPartition]:
     return [TopicPartition(name, number) for name in names for number in known[name].partitions]
 
 
-def group_lag(settings: Settings) -> int:
-    """Records that the workers' group has not confirmed.
+def group_lag(settings: Settings, within_s: float = 60.0) -> int:
+    """Records that the workers' group has not confirmed. A broker that is just starting is asked again for a while.
 
     Raises:
-        KafkaException: Kafka does not answer.
+        KafkaException: Kafka did not answer within this time.
     """
-    consumer = Consumer(
-        {"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0}
-    )
-    try:
-        lag = 0
-        for place in consumer.committed(places(settings, consumer), timeout=10):
-            low, high = consumer.get_watermark_offsets(place, timeout=10)
-            lag += high - max(low, place.offset)
-        return lag
-    finally:
-        consumer.close()
+    deadline = time.monotonic() + within_s
+    while True:
+        consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0})
+        try:
+            lag = 0
+            for place in consumer.committed(places(settings, consumer), timeout=10):
+                low, high = consumer.get_watermark_offsets(place, timeout=10)
+                lag += high - max(low, place.offset)
+            return lag
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        finally:
+            consumer.close()
 
 
 def caught_up(settings: Settings, timeout_s: float) -> None:
