@@ -8,7 +8,7 @@ UV := $(BIN)/uv pip
 .PHONY: help install vision demo test kill-test lint bench bench-freshness bench-decoding
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 install: $(INSTALLED) ## Build .venv from the pinned requirements, hashes checked
 

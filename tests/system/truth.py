@@ -101,7 +101,9 @@ def group_lag(settings: Settings, within_s: float = 60.0) -> int:
     """
     deadline = time.monotonic() + within_s
     while True:
-        consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0})
+        consumer = Consumer(
+            {"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0}
+        )
         try:
             lag = 0
             for place in consumer.committed(places(settings, consumer), timeout=10):
