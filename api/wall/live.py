@@ -50,6 +50,8 @@ class Shop:
     funnel: Funnel
     zones: dict[str, ZoneHeat]
     queue: int
+    queue_before: int
+    """Depth a quarter of an hour before the newest fact."""
     trend: list[tuple[datetime, int]]
     """Deepest queue of each quarter of an hour, from the day's first reading to its newest fact."""
     anomalies: list[Anomaly] = field(default_factory=list)
@@ -77,6 +79,11 @@ def trend(rows: Sequence[Row], until: datetime) -> list[tuple[datetime, int]]:
     while steps and steps[-1][0] + QUARTER <= until:
         steps.append((steps[-1][0] + QUARTER, held))
     return steps
+
+
+def depth_at(rows: Sequence[Row], moment: datetime) -> int:
+    """The depth at the end of the last quarter of an hour that began by a moment."""
+    return next((int(row["last"]) for row in reversed(rows) if row["quarter"] <= moment), 0)
 
 
 def _by_store(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -148,6 +155,7 @@ async def look(parts: Parts) -> tuple[Shop, ...]:
                 funnel=answers.funnel(counts),
                 zones=answers.heatmap(store_zones),
                 queue=store_queue[-1]["last"] if store_queue else 0,
+                queue_before=depth_at(store_queue, (store.last_event or now) - QUARTER),
                 trend=trend(store_queue, store.last_event or now),
                 anomalies=[Anomaly(**row) for row in anomalies.get(store_id, [])],
             )

@@ -77,9 +77,8 @@ def sparkline(depths: Sequence[int], width: int = 120, height: int = 36) -> str:
     )
 
 
-def direction(trend: Sequence[tuple[datetime, int]], queue: int) -> str:
-    """Which way the queue goes, against the quarter of an hour before."""
-    before = trend[-2][1] if len(trend) > 1 else 0
+def direction(before: int, queue: int) -> str:
+    """Which way the queue goes: its depth a quarter of an hour ago, and now."""
     if queue > before:
         return '<span class="up">▲ growing</span>'
     if queue < before:
@@ -155,7 +154,7 @@ def card(shop: Shop, now: datetime) -> str:
         f'<div class="name"><span>{escape(shop.name)}</span>{worst}</div>'
         f'<div class="figures"><div><b>{number(shop.visitors)}</b><small>visitors</small></div>'
         f"<div><b>{percent(shop.conversion)}</b><small>bought</small></div></div>"
-        f'<div class="queue"><div><b>{number(shop.queue)}</b><small>in queue</small>{direction(shop.trend, shop.queue)}</div>'
+        f'<div class="queue"><div><b>{number(shop.queue)}</b><small>in queue</small>{direction(shop.queue_before, shop.queue)}</div>'
         f"{sparkline([depth for _, depth in shop.trend])}</div>"
         f'{mini_funnel(shop.funnel)}<div class="strip">{heat_tiles(shop.zones, 2)}</div>{age(shop, now)}'
     )
@@ -315,7 +314,7 @@ def shop_header(shop: Shop, snapshot: Snapshot, now: datetime) -> str:
         f'<div class="brand">{escape(shop.name)}<small>{shop.day:%A %d %B %Y}</small></div><div class="kpis">'
         + figure(number(shop.visitors), "visitors")
         + figure(percent(shop.conversion), "bought")
-        + figure(number(shop.queue), f"in queue {direction(shop.trend, shop.queue)}")
+        + figure(number(shop.queue), f"in queue {direction(shop.queue_before, shop.queue)}")
         + figure(percent(shop.abandonment), "left the queue")
         + figure(dwell(shop.avg_dwell_ms), "in a zone")
         + figure(number(shop.transactions), "receipts")

@@ -11,7 +11,7 @@ import pytest
 
 from api.stores.answers import Anomaly, Funnel, heatmap
 from api.wall import render
-from api.wall.live import Shop, Snapshot, trend
+from api.wall.live import Shop, Snapshot, depth_at, trend
 
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
 NASTY = "<script>alert('x')</script>\"&"
@@ -38,6 +38,7 @@ def make_shop(**changes: object) -> Shop:
         funnel=Funnel(entry=145, zone_visit=132, billing_queue=85, purchased=55),
         zones=heatmap([{"zone_id": "SKINCARE", "frequency": 87, "dwell_ms": 87_000}]),
         queue=3,
+        queue_before=2,
         trend=[(NOW - timedelta(minutes=15), 2), (NOW, 3)],
     )
     return replace(shop, **changes)  # type: ignore[arg-type]
@@ -120,6 +121,15 @@ def test_a_card_says_the_figures() -> None:
     ):
         assert words in text
     assert [w for w in text.split() if w.isdecimal()].count("55") == 1, "the funnel ends with the purchases"
+
+
+def test_the_queue_is_held_against_its_depth_a_quarter_of_an_hour_ago() -> None:
+    rows = [
+        {"quarter": NOW - timedelta(minutes=45), "deepest": 9, "last": 4},
+        {"quarter": NOW - timedelta(minutes=15), "deepest": 12, "last": 2},
+    ]
+    moments = (60, 45, 30, 15, 0)
+    assert [depth_at(rows, NOW - timedelta(minutes=ago)) for ago in moments] == [0, 4, 4, 2, 2]
 
 
 def test_colours_have_words_beside_them() -> None:
