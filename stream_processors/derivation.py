@@ -239,8 +239,11 @@ class Derivation:
         with _timed("derive"):
             rows = await self._derive(stores, cycle.layouts, parted)
         with _timed("insert_derived"):
-            await self._sink.insert("zone_visits", ZONE_VISIT_COLUMNS, rows.zone_visits, token)
-            await self._sink.insert("queue_depth", QUEUE_DEPTH_COLUMNS, rows.queue_depth, token)
+            await asyncio.gather(
+                self._sink.insert("zone_visits", ZONE_VISIT_COLUMNS, rows.zone_visits, token),
+                self._sink.insert("queue_depth", QUEUE_DEPTH_COLUMNS, rows.queue_depth, token),
+            )
+            # Last: a visit's row vouches for its zone visits.
             await self._sink.insert("visits", VISIT_COLUMNS, rows.visits, token)
         metrics.CYCLE_RECORDS.observe(cycle.records)
         self._evict(stores)
@@ -283,7 +286,13 @@ class Derivation:
         return await self._sink.until_answered(question, *arguments)
 
     async def _insert_facts(self, parted: Parted, layouts: list[tuple[StoreLayout, int]], token: str) -> None:
-        visits, transactions = parted.visits, parted.transactions
+        await asyncio.gather(
+            self._insert_events(parted.visits, token),
+            self._sink.insert("transactions", TRANSACTION_COLUMNS, transaction_rows(parted.transactions), token),
+            self._sink.insert("store_layouts", LAYOUT_COLUMNS, layout_rows(layouts), token),
+        )
+
+    async def _insert_events(self, visits: list[tuple[VisitFact, int]], token: str) -> None:
         await self._sink.insert("events", EVENT_COLUMNS, event_rows(visits), token)
         # Only now: an id that is known must be stored.
         ids = [
@@ -291,8 +300,6 @@ class Derivation:
             for fact, arrived in visits
         ]
         await self._sink.insert("event_ids", EVENT_ID_COLUMNS, ids, token)
-        await self._sink.insert("transactions", TRANSACTION_COLUMNS, transaction_rows(transactions), token)
-        await self._sink.insert("store_layouts", LAYOUT_COLUMNS, layout_rows(layouts), token)
 
     async def _derive(
         self, stores: dict[str, Store], layouts: list[tuple[StoreLayout, int]], parted: Parted
