@@ -20,7 +20,7 @@ import os
 import re
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from infra.clickhouse.compression import MAX_BODY_BYTES, Unpacked, compressor, decompress
 from infra.clickhouse.statement import Statement, StatementError, check_analyst, parse
@@ -114,11 +115,15 @@ class Query:
 
 @dataclass(frozen=True)
 class Answer:
-    """A result: its format, its chunks of bytes (the first is already there) and what was read and written."""
+    """A result: its format, its chunks of bytes (the first is already there) and what was read and written.
+
+    ``close`` ends what still runs; it may block.
+    """
 
     format: str
     chunks: Iterator[bytes]
     summary: Mapping[str, int]
+    close: Callable[[], None] = lambda: None
 
 
 class Engine:
@@ -239,16 +244,16 @@ def _stream(connection: Any, query: Query, chosen: str) -> Answer | None:
 
     def chunks() -> Iterator[bytes]:
         chunk = first
-        try:
-            while chunk is not None:
-                yield chunk.bytes()
-                chunk = stream.fetch()
-        finally:
-            with suppress(ChdbError):
-                stream.cancel()
-            connection.close()
+        while chunk is not None:
+            yield chunk.bytes()
+            chunk = stream.fetch()
 
-    return Answer(chosen, chunks(), {})
+    def close() -> None:
+        with suppress(ChdbError):
+            stream.cancel()
+        connection.close()
+
+    return Answer(chosen, chunks(), {}, close)
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------------------
@@ -398,7 +403,25 @@ class Server:
             if end := flush():
                 yield end
 
-        return StreamingResponse(iterate_in_threadpool(body()), headers=headers, media_type=media)
+        return _Streamed(answer, body(), headers, media)
+
+
+class _Streamed(StreamingResponse):
+    """A result on its way. However that ends, the query is closed in a thread and before anything of it is forgotten.
+
+    Left to the garbage collector, chdb may close it in the thread of the event loop and wait there for ever.
+    """
+
+    def __init__(self, answer: Answer, body: Iterator[bytes], headers: dict[str, str], media: str) -> None:
+        super().__init__(iterate_in_threadpool(body), headers=headers, media_type=media)
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._answer.close)
 
 
 async def _form(request: Request, raw: bytes) -> dict[str, str]:
