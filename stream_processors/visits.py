@@ -16,6 +16,8 @@ IsBilling = Callable[[str], bool]
 Span = tuple[int, int]
 """[start, end], milliseconds since 1970, both included."""
 
+# Events that tell of a stay so far: at the instant at which the next zone's event closed it, they still belong to it.
+LAST_WORDS = frozenset({"ZONE_DWELL", "BILLING_QUEUE_ABANDON", "ZONE_EXIT"})
 NO_KEY: Key = (-1, 0, 0, "")
 
 
@@ -166,15 +168,13 @@ def _stay_of(visit: Visit, fact: VisitFact, is_billing: IsBilling) -> ZoneVisit 
         zone_id = next((stay.zone_id for stay in reversed(stays) if stay.is_open and stay.is_billing), None)
         if zone_id is None:
             return None
-    stay = None
-    for other in stays:
-        if other.is_open:
-            if other.zone_id == zone_id:
-                stay = other
-            elif other.camera_id == fact.camera_id:
-                _close(other, fact.at)
-    if stay is None and fact.event_type == "ZONE_EXIT":
+    stay = next((stay for stay in stays if stay.is_open and stay.zone_id == zone_id), None)
+    if stay is None and fact.event_type in LAST_WORDS:
         stay = _just_closed(stays, zone_id, fact.at)
+    if stay is None or stay.is_open:
+        for other in stays:
+            if other.is_open and other is not stay and other.camera_id == fact.camera_id:
+                _close(other, fact.at)
     if stay is None:
         stay = ZoneVisit(fact, zone_id, is_billing(zone_id))
         stays.append(stay)

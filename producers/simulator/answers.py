@@ -316,15 +316,20 @@ def zone_visits(events: Iterable[Seen], calendar: Calendar) -> list[ZoneVisit]:
             if not billing:
                 continue
             zone = billing[-1]
+        closed = last_closed.get(zone)
+        if (
+            zone not in open_now
+            and event.event_type in ("ZONE_DWELL", "ZONE_EXIT", "BILLING_QUEUE_ABANDON")
+            and closed is not None
+            and closed.end == event.at
+        ):
+            closed.add(event)
+            continue
         for other, stay in list(open_now.items()):
             if other != zone and stay.camera_id == event.camera_id:
                 close(other, event.at)
-        closed = last_closed.get(zone)
         if zone in open_now:
             open_now[zone].add(event)
-        elif event.event_type == "ZONE_EXIT" and closed is not None and closed.end == event.at:
-            closed.add(event)
-            continue
         else:
             stay = open_now[zone] = ZoneVisit(zone, event.at, event.at, event.camera_id)
             stay.add(event)

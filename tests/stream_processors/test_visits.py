@@ -77,9 +77,14 @@ def stays(visit: Visit) -> list[str]:
             ["A 1:00-2:00 60", "A 3:00-4:00 60"],
         ),
         (
-            "leaving at the instant of entering the next opens none; being an event in another zone, it closes that next one",
-            "10:01 ZONE_ENTER A; 10:02 ZONE_ENTER B; 10:02 ZONE_EXIT A dwell=70000",
-            ["A 1:00-2:00 70", "B 2:00-2:00 0"],
+            "leaving at the instant of entering the next opens none, and leaves the next one open",
+            "10:01 ZONE_ENTER A; 10:02 ZONE_ENTER B; 10:02 ZONE_EXIT A dwell=70000; 10:05 ZONE_EXIT B",
+            ["A 1:00-2:00 70", "B 2:00-5:00 180"],
+        ),
+        (
+            "so do the last words of a stay that the next zone's event has just closed",
+            "10:01 ZONE_ENTER A; 10:02 ZONE_ENTER B; 10:02 ZONE_DWELL A dwell=80000; 10:05 ZONE_EXIT B",
+            ["A 1:00-2:00 80", "B 2:00-5:00 180"],
         ),
         (
             "an exit later than the closing opens one of its own",
