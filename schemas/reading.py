@@ -2,7 +2,7 @@
 workers use.
 
 ``VisitFact`` and ``TransactionFact`` are msgspec structs over the annotations of ``schemas.events``, because msgspec
-reads three times as many records a second as Pydantic (``make bench-decoding``). A record that msgspec refuses goes to
+reads twice as many records a second as Pydantic (``make bench-decoding``). A record that msgspec refuses goes to
 Pydantic, which names the field and the reason. Records of the second camera dialect are translated on the way.
 """
 
