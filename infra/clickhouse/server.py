@@ -29,8 +29,10 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import uvicorn
-from chdb import ChdbError
-from chdb.state import connect
+
+# Not from `chdb` itself: the packages chdb and chdb-core both install its __init__.py, and in one of the two ChdbError is
+# not what the engine raises.
+from chdb.state.sqlitelike import ChdbError, connect
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool
 from starlette.datastructures import UploadFile
