@@ -32,7 +32,8 @@ import uvicorn
 
 # Not from `chdb` itself: the packages chdb and chdb-core both install its __init__.py, and in one of the two ChdbError is
 # not what the engine raises.
-from chdb.state.sqlitelike import ChdbError, connect
+from chdb._exceptions import ChdbError
+from chdb.state import connect
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool
 from starlette.datastructures import UploadFile
