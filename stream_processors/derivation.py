@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -352,7 +352,7 @@ class Derivation:
         """
         named_layouts = {layout.store_id for layout, _ in new_layouts}
         missing = [name for name in parted.store_ids | named_layouts if name not in stores or name in named_layouts]
-        layouts = await self._ask(self._history.layouts, missing) or {}
+        layouts = await self._ask(self._history.layouts, missing)
         fresh: set[StoreDay] = set()
         for name in missing:
             calendar = StoreCalendar(name, layouts.get(name))
@@ -362,20 +362,13 @@ class Derivation:
             stores[name] = Store(calendar)
             if name in named_layouts:
                 dates = await self._sink.until_answered(self._history.days_of, calendar)
-                restored = await self._restore(stores[name], sorted(dates))
+                restored = await self._open(stores, {name: dates})
                 for day in restored:
                     # Rows tell which layout they follow by its timestamp alone, and a layout may be mended under its
                     # old one.
                     day.rewrite()
                 fresh |= restored
         return fresh
-
-    async def _restore(self, store: Store, dates: Sequence[date]) -> set[StoreDay]:
-        days = [StoreDay(store.calendar, day) for day in dates]
-        await self._load(days)
-        for day in days:
-            _hold(store, day)
-        return set(days)
 
     async def _open_days(self, stores: dict[str, Store], parted: Parted) -> set[StoreDay]:
         """Load every store day that the cycle touches and memory lacks, in one go.
@@ -388,16 +381,17 @@ class Derivation:
             day = store.day_of(at)
             if day not in store.days:
                 wanted[store_id].add(day)
-        days = [StoreDay(stores[name].calendar, day) for name, dates in wanted.items() for day in sorted(dates)]
-        await self._load(days)
-        for opened in days:
-            _hold(stores[opened.calendar.store_id], opened)
-        return set(days)
+        return await self._open(stores, wanted)
 
-    async def _load(self, days: list[StoreDay]) -> None:
+    async def _open(self, stores: dict[str, Store], wanted: Mapping[str, set[date]]) -> set[StoreDay]:
+        """Build these days of these stores from ClickHouse and hold them in memory."""
+        days = [StoreDay(stores[name].calendar, day) for name, dates in wanted.items() for day in sorted(dates)]
         if days:
             with _timed("load_days"):
                 await self._sink.until_answered(self._history.restore, days)
+        for day in days:
+            _hold(stores[day.calendar.store_id], day)
+        return set(days)
 
     def _evict(self, stores: dict[str, Store]) -> None:
         """Let go of days that are over and quiet; they come back when a late event needs them."""

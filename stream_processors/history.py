@@ -21,7 +21,6 @@ from stream_processors.store_day import StoreDay, Written, WrittenVisit
 MAX_IDS_PER_QUERY = 5_000
 QUERY_SETTINGS = {"max_query_size": 16 * 2**20}
 
-StoreDate = tuple[str, date]
 _line_decoder = msgspec.json.Decoder()
 
 _EVENT_COLUMNS = """store_id, toString(event_id), camera_id, visitor_id, event_type,
