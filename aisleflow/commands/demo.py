@@ -12,15 +12,20 @@ if TYPE_CHECKING:
     from aisleflow.demo import Plan
     from aisleflow.settings import Settings
 
+# Options of every command that lets invented shops come alive.
+Shops = Annotated[int, typer.Option(min=1, max=1000, help="How many shops.")]
+Pace = Annotated[float, typer.Option(min=0.1, max=1000, help="Multiplies the people who arrive from now on.")]
+Seed = Annotated[int, typer.Option(help="What the shops and their people follow from.")]
+WithFaults = Annotated[
+    bool, typer.Option("--faults/--no-faults", help="Duplicates, late, shuffled and malformed records, dead cameras.")
+]
+
 
 def demo(
-    shops: Annotated[int, typer.Option(min=1, max=1000, help="How many shops.")] = 20,
-    pace: Annotated[float, typer.Option(min=0.1, max=1000, help="Multiplies the people who arrive from now on.")] = 4.0,
-    seed: Annotated[int, typer.Option(help="What the shops and their people follow from.")] = 1,
-    faults: Annotated[
-        bool,
-        typer.Option("--faults/--no-faults", help="Duplicates, late, shuffled and malformed records, dead cameras."),
-    ] = True,
+    shops: Shops = 20,
+    pace: Pace = 4.0,
+    seed: Seed = 1,
+    faults: WithFaults = True,
     check: Annotated[
         bool, typer.Option("--check", help="Compare every answer at the end; exit code 0 only if equal.")
     ] = False,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
+
+from aisleflow.commands.demo import Pace, Seed, Shops, WithFaults
 
 
 def live(
-    shops: Annotated[int, typer.Option(min=1, max=1000, help="How many shops.")] = 20,
-    pace: Annotated[float, typer.Option(min=0.1, max=1000, help="Multiplies the people who arrive from now on.")] = 4.0,
-    seed: Annotated[int, typer.Option(help="What the shops and their people follow from.")] = 1,
-    faults: Annotated[
-        bool,
-        typer.Option("--faults/--no-faults", help="Duplicates, late, shuffled and malformed records, dead cameras."),
-    ] = True,
+    shops: Shops = 20,
+    pace: Pace = 4.0,
+    seed: Seed = 1,
+    faults: WithFaults = True,
 ) -> None:
     """Simulate shops from a week ago until now and go on live, into the Kafka of AISLEFLOW_KAFKA. Ctrl-C stops it."""
     import asyncio
