@@ -1,4 +1,5 @@
-"""Run every part of Aisleflow as one: start in order, wait until each is ready, restart what dies, stop all cleanly.
+"""Run every part of Aisleflow as one: start in order, wait until each is ready, restart what dies or falls silent, stop
+all cleanly.
 
 The parts are processes of their own. Secrets reach them by the environment, never by arguments or logs. If the
 supervisor itself is killed, the kernel ends its children (Linux: ``PR_SET_PDEATHSIG``).
@@ -12,6 +13,7 @@ import fcntl
 import functools
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -34,6 +36,12 @@ from aisleflow.settings import Settings
 
 State = Literal["starting", "ready", "restarting", "stopped"]
 STOP_WITHIN_S = 8.0
+#: A part that has not answered its probe for so long hangs: it is killed and started again.
+SILENT_FOR_S = 30.0
+PROBE_EVERY_S, PROBE_WITHIN_S = 5.0, 2.0
+#: A log that has grown beyond this is copied to ``NAME.log.1`` and begun anew.
+MAX_LOG_BYTES = 50 * 1024 * 1024
+_LOOK_AT_LOGS_EVERY_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _STEADY_AFTER_S = 60.0
 _PR_SET_PDEATHSIG = 1
@@ -54,6 +62,9 @@ class Part:
         environment: variables for this part only, over those that every part gets.
         is_ready: blocking probe, called from a thread until it says yes; None: ready as soon as it runs.
         ready_within_s: after this the start has failed.
+        is_alive: blocking probe, called from a thread every ``PROBE_EVERY_S`` while it runs; it must return within
+            some ``PROBE_WITHIN_S`` and depend on no other part. None: it is alive as long as it runs.
+        silent_for_s: killed and started again when the probe has failed for so long.
         port: where it listens, checked to be free before the start, and the setting that moves it.
         address: where a person finds it.
         orphan_signal: what it gets when the supervisor dies. Servers close their data; the rest may be cut off
@@ -65,6 +76,8 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     is_ready: Callable[[], bool] | None = None
     ready_within_s: float = 60.0
+    is_alive: Callable[[], bool] | None = None
+    silent_for_s: float = SILENT_FOR_S
     port: int | None = None
     port_setting: str = ""
     host: str = "127.0.0.1"
@@ -92,6 +105,17 @@ def answers_http(url: str, timeout_s: float = 1.0) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def rotate(log: Path, most_bytes: int) -> None:
+    """Copy a log that has grown beyond this to ``NAME.log.1`` and cut it to nothing; its writer goes on appending.
+
+    Lines written between the two steps are lost. When the copy fails, as on a full disk, the log stays as it is.
+    """
+    with suppress(OSError):
+        if log.stat().st_size > most_bytes:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -143,7 +167,7 @@ class Supervisor:
 
     def servers(self) -> list[Part]:
         """Kafka and ClickHouse, unless they are the user's own."""
-        from infra.kafka.broker import answers
+        from infra.kafka.broker import answers, responds
 
         found = []
         settings = self.settings
@@ -154,7 +178,8 @@ class Supervisor:
                 Part(
                     "kafka",
                     [sys.executable, "-m", "infra.kafka.broker", *arguments],
-                    is_ready=lambda: answers(settings.kafka_bootstrap),
+                    is_ready=lambda: answers(f"127.0.0.1:{settings.kafka_port}"),
+                    is_alive=lambda: responds(settings.kafka_port, PROBE_WITHIN_S),
                     port=settings.kafka_port,
                     port_setting="AISLEFLOW_KAFKA_PORT",
                     address=settings.kafka_bootstrap,
@@ -163,6 +188,7 @@ class Supervisor:
             )
         if not self._own_clickhouse:
             port = settings.clickhouse_port
+            ping = f"http://127.0.0.1:{port}/ping"
             arguments = ["--data-dir", str(self.data_dir / "clickhouse"), "--port", str(port)]
             found.append(
                 Part(
@@ -172,7 +198,8 @@ class Supervisor:
                         "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": self._secrets.clickhouse_writer,
                         "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": self._secrets.clickhouse_analyst,
                     },
-                    is_ready=lambda: answers_http(f"http://127.0.0.1:{port}/ping"),
+                    is_ready=lambda: answers_http(ping),
+                    is_alive=lambda: answers_http(ping, PROBE_WITHIN_S),
                     port=port,
                     port_setting="AISLEFLOW_CLICKHOUSE_PORT",
                     address=f"http://127.0.0.1:{port}",
@@ -184,17 +211,7 @@ class Supervisor:
     def programs(self) -> list[Part]:
         """The workers and the API."""
         settings = self.settings
-        found = [
-            Part(
-                f"worker-{index}",
-                aisleflow_command("worker", "--index", str(index)),
-                is_ready=lambda port=settings.metrics_port + index: answers_http(f"http://127.0.0.1:{port}/metrics"),  # type: ignore[misc]
-                port=settings.metrics_port + index,
-                port_setting="AISLEFLOW_METRICS_PORT",
-                address=f"http://127.0.0.1:{settings.metrics_port + index}/metrics",
-            )
-            for index in range(settings.workers)
-        ]
+        found = [self._worker(index) for index in range(settings.workers)]
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared
         url = f"http://{host}:{settings.api_port}"
         found.append(
@@ -202,6 +219,8 @@ class Supervisor:
                 "api",
                 aisleflow_command("api"),
                 is_ready=lambda: answers_http(f"{url}/health"),
+                # Not /health, which waits for Kafka and ClickHouse.
+                is_alive=lambda: answers_http(f"{url}/metrics", PROBE_WITHIN_S),
                 port=settings.api_port,
                 port_setting="AISLEFLOW_API_PORT",
                 host=settings.host,
@@ -209,6 +228,19 @@ class Supervisor:
             )
         )
         return found
+
+    def _worker(self, index: int) -> Part:
+        port = self.settings.metrics_port + index
+        url = f"http://127.0.0.1:{port}/metrics"
+        return Part(
+            f"worker-{index}",
+            aisleflow_command("worker", "--index", str(index)),
+            is_ready=lambda: answers_http(url),
+            is_alive=lambda: answers_http(url, PROBE_WITHIN_S),
+            port=port,
+            port_setting="AISLEFLOW_METRICS_PORT",
+            address=url,
+        )
 
     def prepare(self) -> None:
         """Create the tables and topics; blocking.
@@ -285,10 +317,20 @@ class Supervisor:
             with self.console.status(f"Starting {', '.join(part.name for part in self._extra)}"):
                 await self._start(self._extra)
         self._tell_addresses(time.monotonic() - began)
-        if body is not None:
-            return await body()
-        await asyncio.Event().wait()
+        rotating = asyncio.create_task(self._rotate_logs())
+        try:
+            if body is not None:
+                return await body()
+            await asyncio.Event().wait()
+        finally:
+            rotating.cancel()
         return 0
+
+    async def _rotate_logs(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_AT_LOGS_EVERY_S)
+            for child in self._children.values():
+                await asyncio.to_thread(rotate, child.log, MAX_LOG_BYTES)
 
     async def _fetch_kafka(self) -> None:
         from infra.kafka.broker import BrokerError, fetch_jars, jars_dir
@@ -354,6 +396,13 @@ class Supervisor:
                 self._say(f"[green]{part.name}[/] {again} after {took:.1f} s  [dim]{part.address}[/]")
                 if not child.first_start.done():
                     child.first_start.set_result(None)
+                silent = asyncio.create_task(self._until_silent(part))
+                await asyncio.wait({gone, silent}, return_when=asyncio.FIRST_COMPLETED)
+                if not gone.done():
+                    silent.result()
+                    why = f"did not answer for {part.silent_for_s:g} s"
+                    _signal(child, signal.SIGKILL)
+                silent.cancel()
             elif not gone.done():
                 why = f"was not ready within {part.ready_within_s:.0f} s"
                 _signal(child, signal.SIGKILL)
@@ -401,6 +450,21 @@ class Supervisor:
                 return False
             await asyncio.sleep(0.1)
         return True
+
+    async def _until_silent(self, part: Part) -> None:
+        """Return when the part has not answered for its time."""
+        if part.is_alive is None:
+            await asyncio.Event().wait()
+            return
+        silent_s = 0.0
+        while silent_s < part.silent_for_s:
+            await asyncio.sleep(PROBE_EVERY_S)
+            began = time.monotonic()
+            if await asyncio.to_thread(part.is_alive):
+                silent_s = 0.0
+            else:
+                # Counted by probes, not by the clock: time that this process was held up says nothing about the part.
+                silent_s += PROBE_EVERY_S + min(time.monotonic() - began, PROBE_WITHIN_S)
 
     async def _stop_all(self) -> None:
         """End every part: what was started last goes first, the servers last."""

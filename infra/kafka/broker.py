@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -118,12 +119,16 @@ def _record_classes() -> None:
 
 @dataclass(frozen=True)
 class Broker:
-    """One broker: its data directory, its two loopback ports and its heap in MiB."""
+    """One broker: its data directory, its two loopback ports and its heap in MiB.
+
+    ``advertised_port`` is where clients are told to go, if that is another: that of a proxy.
+    """
 
     data_dir: Path
     port: int
     controller_port: int
     heap_mb: int = 512
+    advertised_port: int | None = None
 
     @property
     def properties_file(self) -> Path:
@@ -138,7 +143,7 @@ class Broker:
             "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.advertised_port or self.port}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": self.data_dir / "log",
             # A misspelt topic is an error, never a new topic.
@@ -213,6 +218,20 @@ def answers(bootstrap: str, timeout_s: float = 1.0) -> bool:
         return False
 
 
+def responds(port: int, timeout_s: float = 1.0) -> bool:
+    """Whether a broker on loopback answers an ApiVersions request: cheap enough to be asked all the time, and a broker
+    that hangs does not.
+    """
+    api_versions, version, correlation, no_client = 18, 0, 1, -1
+    request = struct.pack(">hhih", api_versions, version, correlation, no_client)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            return bool(connection.recv(4))
+    except OSError:
+        return False
+
+
 def main() -> None:
     """Prepare the data directory and become the broker."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -220,9 +239,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--controller-port", type=int, required=True)
     parser.add_argument("--heap-mb", type=int, default=512)
+    parser.add_argument("--advertised-port", type=int, help="where clients are told to go, when that is a proxy")
     arguments = parser.parse_args()
     broker = Broker(
-        arguments.data_dir.expanduser().resolve(), arguments.port, arguments.controller_port, arguments.heap_mb
+        arguments.data_dir.expanduser().resolve(),
+        arguments.port,
+        arguments.controller_port,
+        arguments.heap_mb,
+        arguments.advertised_port,
     )
     try:
         broker.prepare()

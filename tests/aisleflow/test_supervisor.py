@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from aisleflow import supervisor
 from aisleflow.settings import Settings
-from aisleflow.supervisor import Part, Supervisor, environment
+from aisleflow.supervisor import Part, Supervisor, answers_http, environment
 from tests.conftest import free_port
 
 SLEEPER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
@@ -103,6 +104,58 @@ async def test_a_part_that_dies_comes_back_and_it_is_said(tmp_path: Path) -> Non
     assert await system.run(body) == 0
     assert "part was killed by SIGKILL; starting it again in 0.5 s" in system.told.getvalue()
     assert "part is back" in system.told.getvalue()
+
+
+async def test_a_part_that_runs_and_does_not_answer_is_killed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "PROBE_EVERY_S", 0.05)
+    port = free_port()
+    server = python(
+        "server",
+        f"import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()",
+        is_ready=lambda: answers_http(f"http://127.0.0.1:{port}"),
+        is_alive=lambda: answers_http(f"http://127.0.0.1:{port}", 0.2),
+        silent_for_s=0.9,
+    )
+    system = Standins(tmp_path, server)
+
+    async def body() -> int:
+        first = state(tmp_path)["server"]["pid"]
+        os.kill(first, signal.SIGSTOP)
+        await asyncio.sleep(0.4)
+        os.kill(first, signal.SIGCONT)
+        await asyncio.sleep(1.2)
+        assert state(tmp_path)["server"] | {"pid": first, "restarts": 0} == state(tmp_path)["server"], "it had answered"
+        os.kill(first, signal.SIGSTOP)  # and never SIGCONT
+        await until(
+            lambda: state(tmp_path)["server"]["restarts"] == 1 and state(tmp_path)["server"]["state"] == "ready"
+        )
+        assert not alive(first)
+        return 0
+
+    assert await system.run(body) == 0
+    assert "server did not answer for 0.9 s; starting it again" in system.told.getvalue()
+
+
+async def test_a_log_is_rotated_while_its_part_writes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "MAX_LOG_BYTES", 10_000)
+    monkeypatch.setattr(supervisor, "_LOOK_AT_LOGS_EVERY_S", 0.05)
+    count = (
+        "import itertools, time\nfor number in itertools.count():\n    print(number, flush=True); time.sleep(0.0001)"
+    )
+    system = Standins(tmp_path, python("part", count))
+    log = tmp_path / "logs" / "part.log"
+
+    async def body() -> int:
+        await until(log.with_suffix(".log.1").exists)
+        size = log.stat().st_size
+        await until(lambda: log.stat().st_size > size)
+        return 0
+
+    assert await system.run(body) == 0
+    assert log.with_suffix(".log.1").read_text().startswith("0\n1\n2\n")
+    assert "\0" not in log.read_text(), "the writer did not append"
 
 
 async def test_the_pause_grows_while_a_part_keeps_dying(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The broker that Maven fetched, and the registry's topics in it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,6 +59,21 @@ def test_a_java_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_nobody_there_does_not_answer() -> None:
     assert not broker.answers(f"127.0.0.1:{free_port()}")
+    assert not broker.responds(free_port())
+
+
+def test_a_broker_that_is_stopped_accepts_and_does_not_respond(tmp_path: Path) -> None:
+    with running_kafka(tmp_path / "kafka", port := free_port()):
+        (pid,) = (
+            int(found.parent.name)
+            for found in Path("/proc").glob("[0-9]*/cmdline")
+            if str(tmp_path / "kafka").encode() in found.read_bytes()
+        )
+        assert broker.responds(port)
+        os.kill(pid, signal.SIGSTOP)
+        assert not broker.responds(port, 0.5)
+        os.kill(pid, signal.SIGCONT)
+        assert broker.responds(port, 10)
     assert not broker.answers("nonsense")
 
 
