@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test lint bench bench-freshness bench-decoding
+.PHONY: help install vision demo test kill-test lint bench bench-freshness bench-decoding soak
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -37,11 +37,16 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install ## Run every benchmark
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+bench: install ## Run every benchmark but the soak
+	@set -e; for file in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 bench-freshness: install ## How old an answer is at 2,000 events/s
 	$(BIN)/python -m benchmarks.freshness
 
 bench-decoding: install ## How fast records are read
 	$(BIN)/python -m benchmarks.decoding
+
+MINUTES ?= 60
+RATE ?= 0
+soak: install ## Steady load for MINUTES=60 at RATE=records/s (half of the highest by default): nothing may pile up
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --rate $(RATE)
