@@ -1,10 +1,27 @@
 """Structured logs: one JSON object a line, on standard error, with UTC times."""
 
 import logging
+import re
 import sys
+from typing import Any
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
+
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'?")
+
+
+def without_values(message: str) -> str:
+    """ClickHouse's error messages without the literals and rows that they cite: a log holds no one's data."""
+    return _QUOTED.sub("'...'", message.partition("\nRow ")[0]) if "DB::Exception" in message else message
+
+
+def _guard_values(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if isinstance(line.get("error"), str):
+        line["error"] = without_values(line["error"])
+    for raised in line["exception"] if isinstance(line.get("exception"), list) else ():
+        raised["exc_value"] = without_values(raised["exc_value"])
+    return line
 
 
 def configure(level: str = "INFO") -> None:
@@ -22,6 +39,7 @@ def configure(level: str = "INFO") -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 # Without locals: they hold URLs with passwords.
                 structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+                _guard_values,
                 structlog.processors.JSONRenderer(),
             ],
         )

@@ -10,9 +10,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 RETRY_AFTER_S = 5
+CLIENT_GONE = 499
+"""What the log says of a request whose client went away in the middle of it; nobody reads the answer."""
 
 
 class FieldProblem(BaseModel):
@@ -105,10 +108,14 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers) if error.headers else None
         return ProblemResponse(error.status_code, error.detail, headers=headers)
 
+    async def on_client_gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=CLIENT_GONE)
+
     async def on_error(_: Request, __: Exception) -> Response:
         return ProblemResponse(500, "Something went wrong here; the log tells more under this request's trace id.")
 
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(ClientDisconnect, on_client_gone)
     app.add_exception_handler(Exception, on_error)

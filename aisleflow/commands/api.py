@@ -20,9 +20,11 @@ def api() -> None:
         raise typer.Exit(2) from None
     log.configure(chosen.log_level)
     from api.app import create_app
+    from infra.http import BoundedConnection
 
     uvicorn.run(
         create_app(chosen),
+        http=BoundedConnection,
         host=chosen.host,
         port=chosen.api_port,
         log_config=None,

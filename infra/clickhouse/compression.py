@@ -14,16 +14,20 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 
 
 class Unpacked(BytesIO):
-    """A body in the making that refuses to grow past :data:`MAX_BODY_BYTES`."""
+    """A body in the making that refuses to grow past a limit."""
+
+    def __init__(self, limit: int = MAX_BODY_BYTES) -> None:
+        super().__init__()
+        self._limit = limit
 
     def write(self, data: Any) -> int:
         """Add bytes, or raise :class:`StatementError`."""
-        if self.tell() + len(data) > MAX_BODY_BYTES:
-            raise StatementError(307, "TOO_MANY_BYTES", f"The body is larger than {MAX_BODY_BYTES} bytes.")
+        if self.tell() + len(data) > self._limit:
+            raise StatementError(307, "TOO_MANY_BYTES", f"The body is larger than {self._limit} bytes.")
         return super().write(data)
 
 
-def decompress(data: bytes, encoding: str) -> bytes:
+def decompress(data: bytes, encoding: str, limit: int = MAX_BODY_BYTES) -> bytes:
     """Undo a request's Content-Encoding; several frames may follow one another.
 
     Raises:
@@ -33,7 +37,7 @@ def decompress(data: bytes, encoding: str) -> bytes:
         return data
     if encoding not in {"gzip", "deflate", "zstd", "lz4"}:
         raise StatementError(89, "UNKNOWN_COMPRESSION_METHOD", f"Unknown Content-Encoding {encoding[:40]!r}")
-    unpacked = Unpacked()
+    unpacked = Unpacked(limit)
     try:
         if encoding in {"gzip", "deflate"}:
             _inflate(data, unpacked)

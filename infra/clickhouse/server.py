@@ -39,13 +39,14 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from infra.clickhouse.compression import MAX_BODY_BYTES, Unpacked, compressor, decompress
 from infra.clickhouse.statement import Statement, StatementError, check_analyst, parse
+from infra.http import BoundedConnection
 
 WRITER = "aisleflow"
 ANALYST = "analyst"
@@ -55,6 +56,8 @@ ANALYST_PASSWORD = "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD"  # noqa: S105 - the v
 MAX_STATEMENT_BYTES = 16 * 1024 * 1024
 #: Bound of a result whose format cannot be streamed; the others may be of any size.
 MAX_BUFFERED_RESULT_BYTES = 512 * 1024 * 1024
+#: The largest body of each user's request, as it comes and unpacked: who cannot insert sends statements only.
+LARGEST_BODY = {WRITER: MAX_BODY_BYTES, ANALYST: MAX_STATEMENT_BYTES}
 #: Requests of one user that run at once; more wait, and an analyst's cannot keep the workers' waiting.
 CONCURRENT_REQUESTS = {WRITER: 16, ANALYST: 8}
 
@@ -66,6 +69,7 @@ _NOT_SETTINGS = {
     "quota_key", "role", "send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "user",
     "wait_end_of_query",
 }  # fmt: skip
+_FORMAT_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _SETTING_NAME = re.compile(r"[a-z][a-z0-9_]{0,100}")
 # None that names a file (format_schema, format_template_row, output_format_schema, ...) or takes more of the machine.
 _ANALYST_SETTING = re.compile(
@@ -87,8 +91,14 @@ _STATUS_BY_CODE = {
     159: 408,
     516: 403,
 }
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'?")
 _CODE = re.compile(r"Code: (\d+)\. DB::Exception")
 log = logging.getLogger("clickhouse")
+
+
+def without_values(message: str) -> str:
+    """An error message for the log, on one line: without the literals and rows that ClickHouse cites in it."""
+    return " ".join(_QUOTED.sub("'...'", message.partition("\nRow ")[0])[:300].split())
 
 
 def quote(value: str) -> str:
@@ -309,6 +319,8 @@ class Server:
                     watcher.cancel()
         except (StatementError, ChdbError, RuntimeError) as error:
             return self._refusal(str(error), headers)
+        except ClientDisconnect:  # it sent half a request and left: nobody reads this
+            return Response(status_code=499)
         return self._respond(request, answer, headers)
 
     async def _cancel_when_gone(self, request: Request, query: Query) -> None:
@@ -340,27 +352,31 @@ class Server:
         return user
 
     async def _read(self, request: Request, user: str) -> Query:
-        body = Unpacked()
+        limit = LARGEST_BODY[user]
+        body = Unpacked(limit)
         async for chunk in request.stream():
             body.write(chunk)
         given = dict(request.query_params)
         for name in ("compress", "decompress"):
             if given.get(name, "0") not in {"0", "false"}:
                 raise StatementError(48, "NOT_IMPLEMENTED", f"{name}=1 is not supported; use Content-Encoding.")
+        default_format = given.get("default_format") or request.headers.get("x-clickhouse-format") or "TabSeparated"
+        if not _FORMAT_NAME.fullmatch(default_format):  # statements without a result do not look at it; a header does
+            raise StatementError(73, "UNKNOWN_FORMAT", f"Unknown format {default_format[:64]!r}")
         content_type = request.headers.get("content-type", "")
         raw = body.getvalue()
         if content_type.startswith("multipart/form-data"):  # `curl -d SQL` says urlencoded, and means a plain body
             given |= await _form(request, raw)
             raw = b""
         encoding = request.headers.get("content-encoding", "")
-        statement = await anyio.to_thread.run_sync(_statement, given.get("query", ""), raw, encoding)
+        statement = await anyio.to_thread.run_sync(_statement, given.get("query", ""), raw, encoding, limit)
         return Query(
             user=user,
             statement=statement,
             parameters={name[6:]: value for name, value in given.items() if name.startswith("param_")},
             settings={k: v for k, v in given.items() if k not in _NOT_SETTINGS and not k.startswith("param_")},
             database=given.get("database") or request.headers.get("x-clickhouse-database", ""),
-            default_format=given.get("default_format") or request.headers.get("x-clickhouse-format") or "TabSeparated",
+            default_format=default_format,
             safe_method=request.method == "GET",
         )
 
@@ -373,7 +389,7 @@ class Server:
         if " (version " not in text:
             text += f" (version {self._engine.version})"
         status = _STATUS_BY_CODE.get(code, 500)
-        log.info("refused: HTTP %d, %s", status, text[:300].replace("\n", " "))
+        log.info("refused: HTTP %d, %s", status, without_values(text))
         headers |= {"X-ClickHouse-Exception-Code": str(code)}
         if code == 516:
             status, headers["WWW-Authenticate"] = 401, 'Basic realm="ClickHouse server HTTP API"'
@@ -400,7 +416,7 @@ class Server:
             except ChdbError as error:
                 # The status is already sent: say it in the body, in the form that clients look for.
                 text = f"{error}\n".encode()
-                log.info("failed while streaming: %s", str(error)[:300])
+                log.info("failed while streaming: %s", without_values(str(error)))
                 mark = b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n"
                 yield pack(mark % (tag.encode(), text, len(text), tag.encode()))
             if end := flush():
@@ -444,15 +460,21 @@ async def _form(request: Request, raw: bytes) -> dict[str, str]:
     return fields
 
 
-def _statement(query: str, body: bytes, encoding: str) -> Statement:
+def _statement(query: str, body: bytes, encoding: str, limit: int) -> Statement:
     """The statement of a request: in the URL, in the body, or its head in the URL and its data in the body."""
-    text = decompress(body, encoding)
+    text = decompress(body, encoding, limit)
     if query:
         text = query.encode() + b"\n" + text
     statement = parse(text)
     if len(statement.sql) > MAX_STATEMENT_BYTES:
         raise StatementError(62, "SYNTAX_ERROR", f"Max query size exceeded: {MAX_STATEMENT_BYTES} bytes")
     return statement
+
+
+class Connection(BoundedConnection):
+    """A connection whose URL may hold a statement and its parameters, as long as a real server's (1 MiB)."""
+
+    max_head_bytes = 1024 * 1024 + 64 * 1024
 
 
 def main() -> None:
@@ -470,6 +492,7 @@ def main() -> None:
         server.app(),
         host="127.0.0.1",
         port=arguments.port,
+        http=Connection,
         access_log=False,  # a URL may hold a password
         log_level="warning",
         timeout_graceful_shutdown=3,
