@@ -36,6 +36,12 @@ class Settings(BaseSettings):
         None, description="http(s)://USER:PASSWORD@HOST:PORT/DATABASE of your own ClickHouse; empty starts one."
     )
     topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Put before every topic name.")
+    store_partitions: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="Partitions of every topic of facts, so the most workers that share them; fixed once topics exist.",
+    )
     topic_replication: int = Field(1, ge=1, le=7, description="Replicas of every topic; 3 on a Kafka cluster.")
     consumer_group: str = Field(
         "aisleflow", pattern=r"^[A-Za-z0-9._-]{1,128}$", description="Kafka consumer group of the workers."

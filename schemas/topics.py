@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from schemas import events
 
 DAY_MS = 24 * 3600 * 1000
-# Everything keyed by store_id has the same number of partitions, so that one worker holds all of a store's facts.
+# Everything keyed by store_id has the same number of partitions, so that one worker holds all of a store's facts. This
+# many unless AISLEFLOW_STORE_PARTITIONS says otherwise.
 STORE_PARTITIONS = 8
 
 
@@ -24,6 +25,10 @@ class Topic:
     compacted: bool = False
     dead_letters: str | None = None
     max_message_bytes: int = 1_048_576
+
+    def partitions_of(self, store_partitions: int) -> int:
+        """Its partitions in an installation whose topics of facts have this many."""
+        return self.partitions if self.event is None else store_partitions
 
     @property
     def config(self) -> dict[str, str]:

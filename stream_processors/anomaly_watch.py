@@ -121,7 +121,7 @@ class AnomalyWatch:
     def look_for_silence(self, partitions: set[int]) -> None:
         """Look for stale feeds among the stores of these partitions."""
         now = int(time.time() * 1000)
-        count = topics.VISIT_EVENTS.partitions
+        count = self._settings.store_partitions
         feeds = {
             name: newest
             for name, newest in self._history.newest_facts().items()

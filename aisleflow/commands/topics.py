@@ -47,9 +47,10 @@ def ensure(settings: Settings, timeout_s: float = 30) -> list[str]:
 
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
     wanted = {settings.topic_prefix + topic.name: topic for topic in TOPICS.values()}
+    partitions = {name: topic.partitions_of(settings.store_partitions) for name, topic in wanted.items()}
     there = admin.list_topics(timeout=timeout_s).topics
     missing = [
-        NewTopic(name, topic.partitions, settings.topic_replication, config=topic.config)
+        NewTopic(name, partitions[name], settings.topic_replication, config=topic.config)
         for name, topic in wanted.items()
         if name not in there
     ]
@@ -67,10 +68,11 @@ def ensure(settings: Settings, timeout_s: float = 30) -> list[str]:
         if time.monotonic() > deadline:
             raise TopicsError(f"Kafka does not show {', '.join(sorted(wanted.keys() - there.keys()))} yet; try again")
         time.sleep(0.1)
-    for name, topic in wanted.items():
-        if (found := len(there[name].partitions)) != topic.partitions:
+    for name, expected in partitions.items():
+        if (found := len(there[name].partitions)) != expected:
             raise TopicsError(
-                f"topic {name} has {found} partitions instead of {topic.partitions}: use another "
-                "AISLEFLOW_TOPIC_PREFIX and publish again, or delete the topic if its facts are not needed"
+                f"topic {name} has {found} partitions instead of {expected}: set AISLEFLOW_STORE_PARTITIONS as when it "
+                "was created, use another AISLEFLOW_TOPIC_PREFIX and publish again, or delete the topic if its facts are "
+                "not needed"
             )
     return created

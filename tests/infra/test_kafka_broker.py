@@ -98,6 +98,17 @@ def test_topics_are_created_once_and_never_changed(kafka: str, tmp_path: Path) -
 
 
 @pytest.mark.system
+def test_an_installation_chooses_its_partitions_once(kafka: str, tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, kafka=kafka, topic_prefix="wide.", store_partitions=3, data_dir=tmp_path)
+    topics.ensure(settings)
+    found = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
+    for topic in TOPICS.values():
+        assert len(found[f"wide.{topic.name}"].partitions) == (1 if topic.event is None else 3)
+    with pytest.raises(topics.TopicsError, match="has 3 partitions instead of 4: set AISLEFLOW_STORE_PARTITIONS"):
+        topics.ensure(settings.model_copy(update={"store_partitions": 4}))
+
+
+@pytest.mark.system
 def test_a_misspelt_topic_is_an_error(kafka: str) -> None:
     errors: list[object] = []
     producer = Producer({"bootstrap.servers": kafka, "message.timeout.ms": 3000})

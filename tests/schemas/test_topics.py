@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from aisleflow.settings import Settings
 from schemas.topics import STORE_PARTITIONS, TOPICS, Topic
 
 FACTS = [topic for topic in TOPICS.values() if topic.event is not None]
@@ -32,6 +33,11 @@ def test_names_fit_kafka_and_any_prefix(topic: Topic) -> None:
 @pytest.mark.parametrize("topic", FACTS, ids=lambda topic: topic.name)
 def test_topics_of_facts_can_be_joined(topic: Topic) -> None:
     assert (topic.key, topic.partitions) == ("store_id", STORE_PARTITIONS)
+    assert topic.partitions_of(16) == 16
+
+
+def test_the_contract_and_the_settings_have_the_same_default() -> None:
+    assert Settings.model_fields["store_partitions"].default == STORE_PARTITIONS
 
 
 @pytest.mark.parametrize("topic", FACTS, ids=lambda topic: topic.name)
