@@ -35,7 +35,7 @@ from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
 from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
-from stream_processors.history import History, StoredEvent
+from stream_processors.history import History
 from stream_processors.store_day import (
     QUEUE_DEPTH_COLUMNS,
     VISIT_COLUMNS,
@@ -52,7 +52,7 @@ EVENT_COLUMNS = (
     *("event_id", "store_id", "camera_id", "visitor_id", "event_type", "timestamp", "zone_id"),
     *("dwell_ms", "is_staff", "confidence", "metadata", "received_at"),
 )
-EVENT_ID_COLUMNS = ("event_id", "store_id", "visitor_id", "timestamp", "received_at")
+EVENT_ID_COLUMNS = ("event_id",)
 TRANSACTION_COLUMNS = (
     *("store_id", "transaction_id", "timestamp", "basket_value", "currency", "payment_kind"),
     *("lines.sku", "lines.gtin", "lines.quantity", "lines.unit_price", "received_at"),
@@ -83,13 +83,13 @@ class Cycle:
 
 @dataclass
 class Parted:
-    """A cycle's facts: the new ones with the time Kafka took them (milliseconds), and where those that it repeats are
-    stored.
+    """A cycle's facts: the new ones with the time Kafka took them (milliseconds), and those that are stored already,
+    under the same content or another.
     """
 
     visits: list[tuple[VisitFact, int]]
     transactions: list[tuple[TransactionFact, int]]
-    stored_events: list[StoredEvent]
+    stored_events: list[VisitFact]
     stored_receipts: list[tuple[str, Receipt]]
 
     @property
@@ -272,7 +272,7 @@ class Derivation:
         parted = Parted(
             visits=[events[identity] for identity in reversed(events) if identity not in stored_events],
             transactions=[receipts[identity] for identity in reversed(receipts) if identity not in stored_receipts],
-            stored_events=list(stored_events.values()),
+            stored_events=[fact for fact, _ in cycle.visits if fact.event_id in stored_events],
             stored_receipts=[(store_id, (at, name)) for (store_id, name), at in stored_receipts.items()],
         )
         metrics.DUPLICATES.labels(topics.VISIT_EVENTS.name).inc(len(cycle.visits) - len(parted.visits))
@@ -295,10 +295,7 @@ class Derivation:
     async def _insert_events(self, visits: list[tuple[VisitFact, int]], token: str) -> None:
         await self._sink.insert("events", EVENT_COLUMNS, event_rows(visits), token)
         # Only now: an id that is known must be stored.
-        ids = [
-            (fact.event_id, fact.store_id, fact.visitor_id, clickhouse_time(fact.at), clickhouse_time(arrived))
-            for fact, arrived in visits
-        ]
+        ids = [(fact.event_id,) for fact, _ in visits]
         await self._sink.insert("event_ids", EVENT_ID_COLUMNS, ids, token)
 
     async def _derive(

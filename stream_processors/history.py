@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from clickhouse_connect.driver.client import Client
@@ -19,21 +20,16 @@ from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
 from stream_processors.store_day import StoreDay, Written, WrittenVisit
 
 MAX_IDS_PER_QUERY = 5_000
+# The more at once, the more of them share a granule.
+MAX_EVENT_IDS_PER_QUERY = 50_000
 QUERY_SETTINGS = {"max_query_size": 16 * 2**20}
 
+_IDS = re.compile("[0-9a-f,-]*")
 _line_decoder = msgspec.json.Decoder()
 
 _EVENT_COLUMNS = """store_id, toString(event_id), camera_id, visitor_id, event_type,
     toUnixTimestamp64Milli(timestamp) AS at, zone_id, dwell_ms, is_staff,
     JSONExtract(metadata, 'queue_depth', 'Nullable(Int64)'), JSONExtractUInt(metadata, 'session_seq')"""
-
-
-class StoredEvent(NamedTuple):
-    """Where the event of an id is stored."""
-
-    store_id: str
-    visitor_id: str
-    at: int
 
 
 class History:
@@ -47,13 +43,22 @@ class History:
         answer = self._client.raw_query(query, parameters=parameters, settings=settings, fmt="JSONCompactEachRow")
         return _line_decoder.decode_lines(answer)
 
-    def stored_events(self, ids: Sequence[str]) -> dict[str, StoredEvent]:
-        """Those of these event ids that are stored already, and where."""
-        stored: dict[str, StoredEvent] = {}
-        for chunk in _chunks(ids):
-            query = """SELECT toString(event_id), store_id, visitor_id, toUnixTimestamp64Milli(timestamp)
-                FROM event_ids WHERE event_id IN %(ids)s"""
-            stored.update((row[0], StoredEvent(*row[1:])) for row in self._rows(query, {"ids": chunk}))
+    def stored_events(self, ids: Sequence[str]) -> set[str]:
+        """Those of these event ids (lower case) that are stored already.
+
+        Raises:
+            ValueError: one is no id.
+        """
+        stored: set[str] = set()
+        for chunk in _chunks(ids, MAX_EVENT_IDS_PER_QUERY):
+            # One literal, which ClickHouse parses ten times as fast as a list of them, and the client need not escape:
+            # it can hold nothing but ids.
+            text = ",".join(chunk)
+            if not _IDS.fullmatch(text):
+                raise ValueError("an event id that is no UUID in lower case")
+            query = f"""SELECT toString(event_id) FROM event_ids
+                WHERE event_id IN (SELECT arrayJoin(splitByChar(',', '{text}')::Array(UUID)))"""  # noqa: S608
+            stored.update(row[0] for row in self._rows(query, {}))
         return stored
 
     def stored_transactions(self, identities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -261,9 +266,9 @@ class History:
         }
 
 
-def _chunks(items: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
+def _chunks(items: Sequence[Any], size: int = MAX_IDS_PER_QUERY) -> Iterable[tuple[Any, ...]]:
     """The items in tuples that a query can take."""
-    return (tuple(items[first : first + MAX_IDS_PER_QUERY]) for first in range(0, len(items), MAX_IDS_PER_QUERY))
+    return (tuple(items[first : first + size]) for first in range(0, len(items), size))
 
 
 def _utc_dates(day: StoreDay) -> list[date]:

@@ -117,9 +117,14 @@ class StoreDay:
             self.late.add(visitor_id)
 
     def replace(self, visitor_id: str, facts: Iterable[VisitFact]) -> None:
-        """Derive a visit anew from all of its events."""
+        """Derive a visit anew from all of its events. Without any there is no visit: somebody sent a known id again
+        under another visitor.
+        """
         old = self.visits.get(visitor_id)
         visit = derive(facts, self.calendar.is_billing, self.start)
+        if old is None and not visit.events:
+            self.late.discard(visitor_id)
+            return
         if old is not None:
             visit.zone_rows = old.zone_rows
             self.facts -= old.events

@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Text is handled as Latin-1, which keeps every byte, since binary data may follow the statement.
+# Text is handled as Latin-1, which keeps every byte, since binary data may follow the statement. A string is taken in
+# one piece and for good (`++`, `*+`): workers send strings of a megabyte.
 _TOKEN = re.compile(
     r"""(?P<skip>\s+|--[^\n]*|\#[\ !][^\n]*|/\*.*?\*/)
-      |(?P<string>'(?:[^'\\]|\\.|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
+      |(?P<string>'(?:[^'\\]++|\\.|'')*+'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
       |(?P<quoted>"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`)
       |(?P<word>[A-Za-z_][A-Za-z_0-9$]*)
       |(?P<mark>.)""",

@@ -143,3 +143,16 @@ def test_the_command_prints_and_applies(clickhouse: str, monkeypatch: pytest.Mon
         assert run(app, ["migrate"]).exit_code == 1
     finally:
         settings.cache_clear()
+
+
+@pytest.mark.system
+def test_ids_stored_before_they_had_a_table_of_one_column_stay_known(client: Client) -> None:
+    files = migrations.load()
+    migrations.migrate(client, files[:2])
+    row = "SELECT '0a0a0a0a-0000-4000-8000-00000000000a', 'S', 'V', now(), '2026-11-01 12:00:00'"
+    client.command(f"INSERT INTO event_ids {row}")
+    migrations.migrate(client, files)
+    client.command("INSERT INTO event_ids (event_id) SELECT '0b0b0b0b-0000-4000-8000-00000000000b'")
+    client.command("OPTIMIZE TABLE event_ids FINAL")
+    assert client.query("SELECT * FROM event_ids WHERE toDate(received_at) = '2026-11-01'").row_count == 1
+    assert client.command("SELECT uniqExact(event_id) FROM event_ids") == 2

@@ -415,3 +415,34 @@ async def test_any_cut_with_crashes_and_evictions_is_what_the_oracle_says(
                 f"SELECT argMax(depth, timestamp) FROM queue_depth FINAL {where}", asked
             ).result_rows
             assert depth == [(metrics["queue_depth_current"],)]
+
+
+async def test_a_known_id_under_another_content_makes_no_visit_and_repairs_its_own(log: Log) -> None:
+    """The same id again for another visitor and for another store; and in one replay after a crash, before the record
+    that was stored.
+    """
+    store, other = log.store(), log.store()
+    first = event(store, at="2026-03-03T09:00:00Z")
+    again = (EVENTS, {**first[1], "visitor_id": "W", "timestamp": "2026-03-03T09:01:00Z"})
+    elsewhere = (EVENTS, {**first[1], "store_id": other})
+    await log.read(first)
+    await log.read(again, elsewhere)
+    assert log.visits(store) == [("V", 1)]
+    assert log.visits(other) == []
+    second = event(store, "ZONE_ENTER", "2026-03-03T09:02:00Z", zone_id="CASH")
+    log.sink.dies_before = "zone_visits"
+    with pytest.raises(Killed):
+        await log.read(second)
+    log.sink.dies_before = None
+    log.restart()
+    await log.read((EVENTS, {**second[1], "visitor_id": "X"}), second)
+    assert log.visits(store) == [("V", 2)]
+
+
+def test_only_ids_can_be_asked_for(log: Log) -> None:
+    stored = "0a0a0a0a-0000-4000-8000-00000000000a"
+    log.client.insert("event_ids", [[stored]], column_names=["event_id"])
+    history = History(log.client)
+    assert history.stored_events([stored, "0b0b0b0b-0000-4000-8000-00000000000b"]) == {stored}
+    with pytest.raises(ValueError, match="no UUID"):
+        history.stored_events([stored, "') OR 1 --"])
