@@ -2,10 +2,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test lint bench bench-freshness bench-decoding soak
+.PHONY: help install vision demo test kill-test lint bench bench-freshness bench-decoding bench-throughput soak
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -37,11 +38,20 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install ## Run every benchmark but the soak
+bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak
 	@set -e; for file in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 bench-freshness: install ## How old an answer is at 2,000 events/s
 	$(BIN)/python -m benchmarks.freshness
+
+# The peers that we measure ourselves against need older packages than we do, so they have a venv of their own.
+$(PEERS_INSTALLED): requirements/bench.txt | install
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	$(UV) install -q --python .venv-bench/bin/python --no-deps --require-hashes -r requirements/bench.txt
+	touch $@
+
+bench-throughput: install $(PEERS_INSTALLED) ## Ours, plain Faust, Quix Streams, Bytewax and a bare copy, at the same work
+	$(BIN)/python -m benchmarks.throughput $(BENCH_ARGS)
 
 bench-decoding: install ## How fast records are read
 	$(BIN)/python -m benchmarks.decoding

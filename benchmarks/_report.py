@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -50,14 +50,20 @@ def report(
         rows: the figures.
         more: further facts about the run (settings, goals).
     """
-    console = Console(width=120)
     about = {"machine": machine(), "versions": {package: version(package) for package in packages}}
-    told = about["machine"]
+    versions = ", ".join(f"{package} {found}" for package, found in about["versions"].items())
+    show({"versions": versions, **more}, columns, rows)
+    keep(name, {**about, **more, "columns": columns, "rows": rows})
+
+
+def show(about: Mapping[str, Any], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print the machine, what else is to be known about a run, and its figures as a table."""
+    console = Console(width=120)
+    told = machine()
     console.print(
         f"{told['cpu']}, {told['cores']} cores, {told['memory_gib']} GiB, load {told['load_1m_5m']}, Python {told['python']}"
     )
-    console.print(", ".join(f"{package} {found}" for package, found in about["versions"].items()))
-    for key, value in more.items():
+    for key, value in about.items():
         console.print(f"{key}: {value}", highlight=False)
     table = Table(*columns[:1], box=None, padding=(0, 2, 0, 0))
     for column in columns[1:]:
@@ -70,15 +76,14 @@ def report(
             )
         )
     console.print(table)
+
+
+def keep(name: str, content: Any) -> None:
+    """Write ``benchmarks/results/NAME.json``; an object also gets the time of measuring."""
     RESULTS.mkdir(exist_ok=True)
-    kept = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **about,
-        **more,
-        "columns": columns,
-        "rows": rows,
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=2, default=str) + "\n")
+    if isinstance(content, dict):
+        content = {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2, default=str) + "\n")
 
 
 def quantile(values: Sequence[float], share: float) -> float:
