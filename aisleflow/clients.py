@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
@@ -36,8 +35,7 @@ def kafka_producer(settings: Settings, **overrides: Any) -> Producer:
     )
 
 
-@dataclass(frozen=True)
-class Delivered:
+class Delivered(NamedTuple):
     """Where Kafka put a record."""
 
     topic: str

