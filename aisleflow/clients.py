@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -33,6 +34,14 @@ def kafka_producer(settings: Settings, **overrides: Any) -> Producer:
             **overrides,
         }
     )
+
+
+@lru_cache(maxsize=200_000)
+def partition_of(key: str, partitions: int) -> int:
+    """The partition that the producer above, like every Kafka client by default, puts a key in."""
+    from aiokafka.partitioner import murmur2
+
+    return int((murmur2(key.encode()) & 0x7FFFFFFF) % partitions)
 
 
 class Delivered(NamedTuple):

@@ -37,15 +37,17 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database, publisher, progress = Database(settings), Publisher(settings), Progress(settings)
+        monitor = Monitor(settings, database, progress)
         app.state.parts = Parts(
             settings=settings,
             database=database,
             ingest=Ingest(settings, database, publisher, progress),
-            monitor=Monitor(settings, database, progress),
+            monitor=monitor,
         )
         try:
             yield
         finally:
+            await monitor.close()
             await progress.close()
             publisher.close()
             database.close()

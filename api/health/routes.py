@@ -13,7 +13,9 @@ router = APIRouter(tags=["operations"])
 
 _EXAMPLE = {
     "status": "healthy",
-    "stores": {"STORE_BLR_002": {"last_event_timestamp": "2026-03-03T14:22:10Z", "lag_minutes": 2}},
+    "stores": {
+        "STORE_BLR_002": {"last_event_timestamp": "2026-03-03T14:22:10Z", "lag_minutes": 2, "behind_seconds": 0}
+    },
     "warnings": [],
     "parts": {
         "kafka": {"status": "up", "detail": "answers"},
@@ -21,6 +23,16 @@ _EXAMPLE = {
         "workers": {"status": "up", "detail": "1 in the group, 0 records behind"},
     },
     "worker_lag_records": 0,
+    "backlog": {
+        "records": 0,
+        "behind_seconds": 0,
+        "complete_until": None,
+        "since": None,
+        "trend": "current",
+        "arriving_per_second": 41.5,
+        "read_per_second": 41.6,
+        "current_again_in_seconds": 0,
+    },
     "checked_at": "2026-03-03T14:24:31Z",
 }
 
@@ -34,7 +46,9 @@ _EXAMPLE = {
     },
 )
 async def get_health(monitor: MonitorDep, response: Response) -> Health:
-    """``status`` is healthy, degraded or unhealthy. A store is STALE_FEED when it is open and silent for 10 minutes."""
+    """``status`` is healthy, degraded or unhealthy. A store is STALE_FEED when it is open and silent for 10 minutes; one
+    whose records wait for the workers is not silent: ``behind_seconds`` tells by how much its figures may lag.
+    """
     health = await monitor.health()
     if health.status == "unhealthy":
         response.status_code = 503

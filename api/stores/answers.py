@@ -47,6 +47,10 @@ class Metrics(BaseModel):
     business_day: date | None = Field(description="The store's business day, when the window is exactly one.")
     window: Span
     updated_at: datetime | None = Field(description="When the newest figure was derived; null without any.")
+    behind_seconds: int | None = Field(
+        description="How much older than now the figures may be, because events of the store wait for the workers: 0 "
+        "while they are current, null if that is not known. In the header Aisleflow-Behind-Seconds of every answer too."
+    )
 
 
 class Funnel(BaseModel):

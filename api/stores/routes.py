@@ -6,10 +6,10 @@ import asyncio
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, Field
 
-from api.deps import DatabaseDep
+from api.deps import DatabaseDep, MonitorDep
 from api.problems import FieldProblem, ProblemError, documented
 from api.stores import answers, queries
 from api.stores.known import Store, known_store
@@ -22,9 +22,15 @@ StoreIdPath = Annotated[str, Path(description="The shop.", examples=["STORE_BLR_
 _TIME_SCHEMA = {"format": "date-time", "pattern": RFC3339_PATTERN}
 
 
-async def _store(database: DatabaseDep, store_id: StoreIdPath) -> Store:
-    """The store asked for, or a 404."""
-    return await known_store(database, store_id)
+BEHIND_HEADER = "Aisleflow-Behind-Seconds"
+
+
+async def _store(database: DatabaseDep, monitor: MonitorDep, store_id: StoreIdPath, response: Response) -> Store:
+    """The store asked for, or a 404. The answer's header says by how much its figures may lag, if that is known."""
+    store = await known_store(database, store_id)
+    if (behind := monitor.behind_seconds(store_id)) is not None:
+        response.headers[BEHIND_HEADER] = str(behind)
+    return store
 
 
 StoreDep = Annotated[Store, Depends(_store)]
@@ -120,7 +126,8 @@ async def list_stores(database: DatabaseDep) -> StoreList:
 
 
 def _example(value: Any) -> dict[int | str, dict[str, Any]]:
-    return {200: {"content": {"application/json": {"example": value}}}, **_PROBLEMS}
+    behind = {"description": "By how much the figures may lag; left out if unknown.", "schema": {"type": "integer"}}
+    return {200: {"content": {"application/json": {"example": value}}, "headers": {BEHIND_HEADER: behind}}, **_PROBLEMS}
 
 
 _METRICS_EXAMPLE = {
@@ -139,11 +146,14 @@ _METRICS_EXAMPLE = {
     "business_day": "2026-03-03",
     "window": {"from": "2026-03-02T18:30:00Z", "to": "2026-03-03T18:30:00Z"},
     "updated_at": "2026-03-03T14:22:11.482Z",
+    "behind_seconds": 0,
 }
 
 
 @router.get("/{store_id}/metrics", summary="Key figures", responses=_example(_METRICS_EXAMPLE))
-async def get_metrics(store: StoreDep, window: WindowDep, database: DatabaseDep) -> answers.Metrics:
+async def get_metrics(
+    store: StoreDep, window: WindowDep, database: DatabaseDep, monitor: MonitorDep
+) -> answers.Metrics:
     """Visitors, conversion, dwell, queue, abandonment and revenue of the window."""
     visits, zones, depth, transactions = await asyncio.gather(
         queries.visits(database, store.store_id, window),
@@ -170,6 +180,7 @@ async def get_metrics(store: StoreDep, window: WindowDep, database: DatabaseDep)
         business_day=window.business_day,
         window=answers.Span(start=window.start, end=window.end),
         updated_at=visits["updated_at"] if has_visits else None,
+        behind_seconds=monitor.behind_seconds(store.store_id),
     )
 
 

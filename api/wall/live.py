@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from aisleflow import log
 from api.database import Row
 from api.deps import Parts
-from api.health.monitor import stale
+from api.health.monitor import Log, stale
 from api.problems import UnavailableError
 from api.stores import answers
 from api.stores import queries as store_queries
@@ -22,6 +22,8 @@ from api.wall import queries
 from schemas.reading import epoch_ms
 
 REFRESH_S = 1.5
+# A look that takes longer is waited for, but the wall says so meanwhile.
+PATIENCE_S = 4.0
 QUARTER = timedelta(minutes=15)
 
 logger = log.get(__name__)
@@ -37,6 +39,8 @@ class Shop:
     zone: ZoneInfo
     last_event: datetime | None
     is_stale: bool
+    behind_s: int | None
+    """How much older than now its figures may be, because its records wait for the workers; None if unknown."""
     visitors: int
     conversion: float
     attributed: float
@@ -59,12 +63,14 @@ class Shop:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything on the wall at one moment. With a ``problem`` the shops are those of ``taken_at``, and say so."""
+    """Everything on the wall at one moment. With a ``problem`` the shops are those of ``taken_at``, and say so; ``log``,
+    what Kafka tells of the workers, is always new.
+    """
 
     shops: tuple[Shop, ...] = ()
     taken_at: datetime | None = None
     problem: str | None = None
-    behind: str | None = None
+    log: Log | None = None
 
 
 def trend(rows: Sequence[Row], until: datetime) -> list[tuple[datetime, int]]:
@@ -102,8 +108,8 @@ NO_VISITS: Row = dict.fromkeys(
 )
 
 
-async def look(parts: Parts) -> tuple[Shop, ...]:
-    """All shops now, by name.
+async def look(parts: Parts, log: Log) -> tuple[Shop, ...]:
+    """All shops now, by name. ``log`` must not be newer than what is looked at: it tells what has been read by then.
 
     Raises:
         UnavailableError: ClickHouse is away.
@@ -139,7 +145,8 @@ async def look(parts: Parts) -> tuple[Shop, ...]:
                 day=windows[store_id].last_day,
                 zone=store.calendar.zone,
                 last_event=store.last_event,
-                is_stale=stale(store, now) is not None,
+                is_stale=stale(store, log.complete_until(store_id)) is not None,
+                behind_s=log.behind_seconds(store_id),
                 visitors=visitors,
                 conversion=answers.rate(counts["purchasers"], visitors),
                 attributed=answers.rate(counts["attributed_visitors"], visitors),
@@ -172,6 +179,7 @@ class Live:
         self._parts = parts
         self._watchers: set[Callable[[Snapshot], None]] = set()
         self._task: asyncio.Task[None] | None = None
+        self._look: asyncio.Task[tuple[Shop, ...]] | None = None
         self.snapshot = Snapshot()
 
     def watch(self, watcher: Callable[[Snapshot], None]) -> None:
@@ -196,23 +204,20 @@ class Live:
             await asyncio.sleep(REFRESH_S)
 
     async def refresh(self) -> Snapshot:
-        """Look once."""
+        """Look once. A ClickHouse that does not answer soon is not asked a second time meanwhile."""
+        parts = self._parts()
         try:
-            shops = await look(self._parts())
-            self.snapshot = Snapshot(shops, datetime.now(UTC), behind=await self._behind())
+            log = await parts.monitor.log()
+            looking = self._look = self._look or asyncio.create_task(look(parts, log))
+            await asyncio.wait({looking}, timeout=PATIENCE_S)
+            if looking.done():
+                self._look = None
+                self.snapshot = Snapshot(looking.result(), datetime.now(UTC), log=log)
+            else:
+                self.snapshot = replace(self.snapshot, problem="The database (ClickHouse) is very slow", log=log)
         except UnavailableError:
-            self.snapshot = replace(self.snapshot, problem="The database (ClickHouse) does not answer")
+            self.snapshot = replace(self.snapshot, problem="The database (ClickHouse) does not answer", log=log)
         except Exception:  # the wall goes on: it shows that it has failed, and tries again
             logger.exception("wall_refresh_failed")
             self.snapshot = replace(self.snapshot, problem="The figures cannot be read; the log says why")
         return self.snapshot
-
-    async def _behind(self) -> str | None:
-        parts = (await self._parts().monitor.health()).parts
-        if parts.kafka.status != "up":
-            return "Kafka does not answer: nothing new arrives"
-        if parts.workers.status == "down":
-            return "No worker is running: figures stand still"
-        if parts.workers.status == "behind":
-            return f"Workers are catching up: {parts.workers.detail}"
-        return None

@@ -8,8 +8,10 @@ from datetime import datetime
 from html import escape
 from urllib.parse import quote
 
+from api.health.backlog import prospect
 from api.stores.answers import Anomaly, Funnel, ZoneHeat, heatmap, rate
 from api.wall.live import QUARTER, Shop, Snapshot
+from api.words import duration, number
 
 SHOPS_A_PAGE = 30
 PAGE_S = 12
@@ -19,26 +21,13 @@ STEPS = (
     ("billing_queue", "Went to pay"),
     ("purchased", "Bought"),
 )
+NAMED_SHOPS = 4
 SEVERITY_WORDS = {"CRITICAL": "Critical", "WARN": "Warning", "INFO": "Note"}
-
-
-def number(value: float) -> str:
-    """1234567 as 1,234,567."""
-    return f"{value:,.0f}"
 
 
 def percent(share: float) -> str:
     """0.3123 as 31.2 %, and 1 as 100 %."""
     return f"{share * 100:.1f}\u2009%" if share < 0.9995 else "100\u2009%"
-
-
-def duration(seconds: float) -> str:
-    """A time span in its largest unit: 42 s, 7 min, 5 h, 3 days."""
-    seconds = max(0, seconds)
-    for limit, size, unit in ((60, 1, "s"), (3600, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit:
-            return f"{int(seconds // size)}\u2009{unit}"
-    return f"{int(seconds // 86400)} days"
 
 
 def dwell(ms: float) -> str:
@@ -137,9 +126,13 @@ def link(shop: Shop, kiosk: bool) -> str:
 
 
 def age(shop: Shop, now: datetime) -> str:
-    """The age of a shop's last event, and in words if that is too old."""
+    """The age of a shop's last event; in words if that is too old, or if newer ones wait for the workers."""
     words = f"last event {ago(shop.last_event, now)}"
-    return f'<div class="age late">⚠ silent: {words}</div>' if shop.is_stale else f'<div class="age">{words}</div>'
+    if shop.is_stale:
+        return f'<div class="age late">⚠ silent: {words}</div>'
+    if shop.behind_s:
+        return f'<div class="age late">▲ behind by {duration(shop.behind_s)}</div>'
+    return f'<div class="age">{words}</div>'
 
 
 def card_classes(shop: Shop) -> str:
@@ -218,22 +211,58 @@ def worst_first(shops: Iterable[Shop]) -> list[tuple[Shop, Anomaly]]:
     return sorted(found, key=lambda pair: (order.index(pair[1].severity), -pair[1].detected_at.timestamp()))
 
 
-def state(snapshot: Snapshot) -> str:
-    """Whether the figures are live, in colour and words."""
+def lateness(snapshot: Snapshot, shop: Shop | None = None) -> str | None:
+    """Why new events are not in the figures of all shops, or of one; None when nothing keeps them."""
+    log = snapshot.log
+    if log is None:
+        return None
+    if log.kafka.status != "up":
+        return f"Kafka {log.kafka.detail}: nothing new arrives"
+    backlog = log.look.backlog if log.look else None
+    if log.workers.status == "down":
+        waiting = ""
+        if backlog and backlog.complete_until:
+            waiting = f"; {number(backlog.records)} events wait, the first since {backlog.complete_until:%H:%M} UTC"
+        return f"No worker answers: the figures stand still{waiting}"
+    if backlog is None or backlog.since is None or (shop and not shop.behind_s):
+        return None
+    behind_s = backlog.behind_seconds if shop is None else shop.behind_s or 0
+    return (
+        f"Behind by {duration(behind_s)}, {number(backlog.records)} events, since {backlog.since:%H:%M} UTC: "
+        f"{prospect(backlog)}"
+    )
+
+
+def concerned(shops: Sequence[Shop]) -> str:
+    """Which shops' figures are behind."""
+    late = [shop for shop in shops if shop.behind_s]
+    if not late or len(late) == len(shops):
+        return "All shops are concerned" if late and len(shops) > 1 else ""
+    names = ", ".join(shop.name for shop in late[:NAMED_SHOPS])
+    more = f" and {len(late) - NAMED_SHOPS} more" if len(late) > NAMED_SHOPS else ""
+    return f"{len(late)} of {len(shops)} shops: {names}{more}; the others are current"
+
+
+def state(snapshot: Snapshot, shop: Shop | None = None) -> str:
+    """Whether the figures, of all shops or of one, are live: in colour and words."""
     if snapshot.problem:
         return '<span class="state away">■ NOT LIVE</span>'
-    if snapshot.behind:
+    if lateness(snapshot, shop):
         return '<span class="state late">▲ BEHIND</span>'
     return '<span class="state live">● LIVE</span>'
 
 
-def banner(snapshot: Snapshot, now: datetime) -> str:
-    """What keeps the figures from being current; empty when nothing does."""
+def banner(snapshot: Snapshot, now: datetime, shop: Shop | None = None) -> str:
+    """What keeps the figures, of all shops or of one, from being current; empty when nothing does."""
+    late = lateness(snapshot, shop)
     if snapshot.problem:
         since = f" Figures are of {ago(snapshot.taken_at, now)}." if snapshot.taken_at else ""
-        return f'<div class="banner away" role="alert">■ {escape(snapshot.problem)}.{since} Trying again.</div>'
-    if snapshot.behind:
-        return f'<div class="banner late" role="alert">▲ {escape(snapshot.behind)}</div>'
+        more = f"<small>{escape(late)}</small>" if late else ""
+        return f'<div class="banner away" role="alert">■ {escape(snapshot.problem)}.{since} Trying again.{more}</div>'
+    if late:
+        whom = concerned(snapshot.shops) if shop is None else ""
+        more = f"<small>{escape(whom)}</small>" if whom else ""
+        return f'<div class="banner late" role="alert">▲ {escape(late)}{more}</div>'
     return ""
 
 
@@ -242,11 +271,11 @@ def figure(value: str, words: str) -> str:
     return f'<div class="kpi"><b>{value}</b><small>{words}</small></div>'
 
 
-def freshness(last_event: datetime | None, snapshot: Snapshot, now: datetime) -> str:
+def freshness(last_event: datetime | None, snapshot: Snapshot, now: datetime, shop: Shop | None = None) -> str:
     """Age of the last event and time of the last update."""
     updated = snapshot.taken_at.strftime("%H:%M:%S UTC") if snapshot.taken_at else "not yet"
     return (
-        f'<div class="fresh">{state(snapshot)}<span>last event <b>{ago(last_event, now)}</b></span>'
+        f'<div class="fresh">{state(snapshot, shop)}<span>last event <b>{ago(last_event, now)}</b></span>'
         f"<span>updated <b>{updated}</b></span></div>"
     )
 
@@ -319,7 +348,7 @@ def shop_header(shop: Shop, snapshot: Snapshot, now: datetime) -> str:
         + figure(dwell(shop.avg_dwell_ms), "in a zone")
         + figure(number(shop.transactions), "receipts")
         + figure(money(shop), "revenue")
-        + f"</div>{freshness(shop.last_event, snapshot, now)}"
+        + f"</div>{freshness(shop.last_event, snapshot, now, shop)}"
     )
 
 

@@ -172,7 +172,7 @@ def _shop(store_id: str, kiosk: bool) -> Show:
 
     def show(snapshot: Snapshot, now: datetime) -> None:
         shop: Shop | None = next((shop for shop in snapshot.shops if shop.store_id == store_id), None)
-        banner.show(render.banner(snapshot, now))
+        banner.show(render.banner(snapshot, now, shop))
         body.set_visibility(shop is not None)
         missing.show("" if shop or snapshot.problem else render.UNKNOWN_SHOP)
         if shop is None:

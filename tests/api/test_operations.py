@@ -63,10 +63,11 @@ def test_health_without_a_part(kafka: str, clickhouse: str, make_world: Callable
         (WITH_HOURS, NOW, NOW - timedelta(hours=5), None),
         (WITH_HOURS, NOW - timedelta(seconds=1), NOW - timedelta(hours=5), 299),
         (WITH_HOURS, NOW + timedelta(days=1, hours=-1), NOW, None),
+        (StoreCalendar("S"), None, NOW - timedelta(hours=5), None),
     ],
 )
-def test_stale_only_in_opening_hours(
-    calendar: StoreCalendar, now: datetime, last: datetime | None, expected: int | None
+def test_stale_only_in_opening_hours_and_where_all_is_read(
+    calendar: StoreCalendar, now: datetime | None, last: datetime | None, expected: int | None
 ) -> None:
     warning = stale(Store("S", calendar, last), now)
     assert (warning.lag_minutes if warning else None) == expected

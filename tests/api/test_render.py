@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from api.health.backlog import Backlog, Look, Trend
+from api.health.monitor import Log, Part
 from api.stores.answers import Anomaly, Funnel, heatmap
 from api.wall import render
 from api.wall.live import Shop, Snapshot, depth_at, trend
@@ -25,6 +27,7 @@ def make_shop(**changes: object) -> Shop:
         zone=ZoneInfo("Asia/Kolkata"),
         last_event=NOW - timedelta(seconds=9),
         is_stale=False,
+        behind_s=0,
         visitors=145,
         conversion=0.3793,
         attributed=0.3586,
@@ -42,6 +45,26 @@ def make_shop(**changes: object) -> Shop:
         trend=[(NOW - timedelta(minutes=15), 2), (NOW, 3)],
     )
     return replace(shop, **changes)  # type: ignore[arg-type]
+
+
+def make_log(kafka: str = "up", workers: str = "behind", trend: Trend = "catching_up", behind_s: int = 192) -> Log:
+    since = NOW - timedelta(minutes=20)
+    backlog = Backlog(
+        records=120_000,
+        behind_seconds=behind_s,
+        complete_until=NOW - timedelta(seconds=behind_s),
+        since=since,
+        trend=trend,
+        arriving_per_second=2_000,
+        read_per_second=3_000,
+        current_again_in_seconds=250 if trend == "catching_up" else None,
+    )
+    part = Part.model_validate
+    return Log(
+        part({"status": kafka, "detail": "answers" if kafka == "up" else "does not answer"}),
+        part({"status": workers, "detail": ""}),
+        Look(NOW, backlog, 8) if kafka == "up" else None,
+    )
 
 
 def make_anomaly(severity: str = "WARN", minutes_ago: int = 5, **changes: object) -> Anomaly:
@@ -94,6 +117,7 @@ def every_part(shop: Shop, snapshot: Snapshot) -> str:
             render.wall_header(snapshot, NOW),
             render.shop_header(shop, snapshot, NOW),
             render.banner(snapshot, NOW),
+            render.banner(replace(snapshot, problem=None), NOW),
             render.alerts(render.worst_first([shop]), 4),
             render.heat_tiles(render.total_zones([shop]), detailed=True),
             render.queue_chart(shop),
@@ -147,22 +171,66 @@ def test_alerts_say_what_to_do_the_worst_and_newest_first() -> None:
     assert "8 people" not in text
 
 
+LATE = make_shop(behind_s=192, name="Pune")
+GONE = "The database does not answer"
+
+
 @pytest.mark.parametrize(
     ("snapshot", "state", "says"),
     [
         (Snapshot((), NOW), "LIVE", ""),
-        (Snapshot((), NOW, behind="No worker is running"), "BEHIND", "No worker is running"),
         (
-            Snapshot((), NOW - timedelta(minutes=3), problem="The database does not answer"),
+            Snapshot((make_shop(), LATE), NOW, log=make_log()),
+            "BEHIND",
+            "▲ Behind by 3\u2009min, 120,000 events, since 11:40 UTC: catching up, about 4\u2009min to go "
+            "1 of 2 shops: Pune; the others are current",
+        ),
+        (Snapshot((LATE, LATE), NOW, log=make_log(trend="unknown")), "BEHIND", "too early to say"),
+        (
+            Snapshot((LATE, LATE), NOW, log=make_log(trend="standing_still")),
+            "BEHIND",
+            "nothing is being read All shops",
+        ),
+        (
+            Snapshot((LATE,), NOW, log=make_log(trend="falling_behind")),
+            "BEHIND",
+            "falling further behind: 2,000 a second arrive, 3,000 are read",
+        ),
+        (
+            Snapshot((LATE,), NOW, log=make_log(workers="down")),
+            "BEHIND",
+            "No worker answers: the figures stand still; 120,000 events wait, the first since 11:56 UTC",
+        ),
+        (Snapshot((), NOW, log=make_log("down")), "BEHIND", "Kafka does not answer: nothing new arrives"),
+        (
+            Snapshot((), NOW - timedelta(minutes=3), problem=GONE),
             "NOT LIVE",
             "The database does not answer. Figures are of 3\u2009min ago. Trying again.",
         ),
-        (Snapshot(problem="The database does not answer"), "NOT LIVE", "The database does not answer. Trying again."),
+        (Snapshot(problem=GONE), "NOT LIVE", "The database does not answer. Trying again."),
+        (Snapshot((LATE,), NOW, GONE, make_log()), "NOT LIVE", "Trying again. Behind by 3\u2009min, 120,000 events"),
     ],
 )
 def test_what_is_not_current_says_so(snapshot: Snapshot, state: str, says: str) -> None:
     assert state in render.state(snapshot)
     assert says in _Reader(render.banner(snapshot, NOW)).text
+
+
+def test_a_shop_that_is_current_says_so_beside_one_that_is_not() -> None:
+    shops = (make_shop(), LATE)
+    snapshot = Snapshot(shops, NOW, log=make_log(behind_s=600))
+    current, late = (_Reader(render.shop_header(shop, snapshot, NOW)).text for shop in shops)
+    assert "LIVE" in current and "BEHIND" in late
+    assert render.banner(snapshot, NOW, shops[0]) == ""
+    assert "Behind by 3\u2009min" in render.banner(snapshot, NOW, LATE), "its own age, not the worst"
+    assert "▲ behind by 3\u2009min" in render.card(LATE, NOW) and "behind" not in render.card(shops[0], NOW)
+
+
+def test_of_many_shops_behind_some_are_named() -> None:
+    shops = [make_shop(name=f"Shop {n}", behind_s=30 * (n > 0)) for n in range(8)]
+    assert render.concerned(shops) == (
+        "7 of 8 shops: Shop 1, Shop 2, Shop 3, Shop 4 and 3 more; the others are current"
+    )
 
 
 def test_nothing_from_outside_becomes_html() -> None:
@@ -173,7 +241,7 @@ def test_nothing_from_outside_becomes_html() -> None:
         zones=heatmap([{"zone_id": NASTY, "frequency": 1, "dwell_ms": 0}]),
         anomalies=[make_anomaly(subject=NASTY, message=NASTY, suggested_action=NASTY)],
     )
-    snapshot = Snapshot((nasty,), NOW, behind=NASTY)
+    snapshot = Snapshot((nasty, replace(nasty, behind_s=9)), NOW, problem=NASTY, log=make_log())
     read = _Reader(every_part(nasty, snapshot))
     assert "script" not in read.tags and read.text.count("<script>") >= 8
     assert render.link(nasty, kiosk=False).startswith("/shops/%3Cscript%3E")
