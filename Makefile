@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test lint bench bench-freshness bench-decoding bench-throughput soak
+.PHONY: help install vision demo test kill-test lint bench bench-freshness bench-decoding bench-throughput soak back-pressure
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -56,7 +56,11 @@ bench-throughput: install $(PEERS_INSTALLED) ## Ours, plain Faust, Quix Streams,
 bench-decoding: install ## How fast records are read
 	$(BIN)/python -m benchmarks.decoding
 
-MINUTES ?= 60
 RATE ?= 0
+soak: MINUTES ?= 60
 soak: install ## Steady load for MINUTES=60 at RATE=records/s (half of the highest by default): nothing may pile up
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --rate $(RATE)
+
+back-pressure: MINUTES ?= 5
+back-pressure: install ## A producer and then a ClickHouse ten times too fast and too slow for MINUTES=5 each
+	$(BIN)/python -m tests.system.back_pressure --minutes $(MINUTES)

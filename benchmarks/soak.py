@@ -23,7 +23,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -339,7 +339,8 @@ def judge(samples: Sequence[Sample], reader: Reader, rate: float, warm_up_s: flo
         highest = max(value for _, value in values)
         slope, error = slope_per_hour(values)
         grows = growth is not None and fits and slope - 2 * error > growth
-        bounds = [f"max <= {most:,g}"] * (most is not None) + [f"slope <= {growth:,.3g}"] * (growth is not None)
+        bounds = [] if most is None else [f"max <= {most:,g}"]
+        bounds += [] if growth is None else [f"slope <= {growth:,.3g}"]
         holds = not grows and (most is None or highest <= most)
         return Line(what, float(np.mean([v for _, v in values])), highest, slope, ", ".join(bounds) or "-", holds)
 
@@ -461,13 +462,16 @@ def soak(system: System, chosen: argparse.Namespace) -> int:
     ]
     eyes = Eyes(system, began)
     samples: list[Sample] = []
-    with watched_wall(system.url, not chosen.no_wall) as watcher:
+    RESULTS.mkdir(exist_ok=True)
+    with watched_wall(system.url, not chosen.no_wall) as watcher, (RESULTS / "soak-samples.tmp").open("w") as kept:
         for thread in threads:
             thread.start()
         while time.monotonic() - began < chosen.minutes * 60 and all(thread.is_alive() for thread in threads):
             time.sleep(chosen.every)
             try:
                 samples.append(eyes.look(sender.sent - first))
+                kept.write(json.dumps(asdict(samples[-1])) + "\n")
+                kept.flush()
             except (OSError, KafkaException) as error:  # a part is restarting: its own line tells
                 print(f"a look failed: {error}", file=sys.stderr)
         early = not all(thread.is_alive() for thread in threads)
