@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aiokafka.partitioner import murmur2
 from confluent_kafka import Producer
 
 from aisleflow import log
-from aisleflow.clients import raise_on
+from aisleflow.clients import partition_of, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.events import Alert, dump
@@ -32,7 +31,6 @@ COLUMNS = (
 )
 PAUSE_S = 1.0
 STALE_CHECK_S = 15.0
-FAR_BEHIND_RECORDS = 1_000
 ALERT_NAMESPACE = uuid.UUID("8d1f0d0e-6a0a-5b44-9c59-6a1c5f5ad6a1")
 
 
@@ -83,14 +81,17 @@ class AnomalyWatch:
         history: History,
         producer: Producer,
         touched: set[str],
-        lag: Callable[[], int] = lambda: 0,
+        read_until: Callable[[], float | None] = time.time,
     ) -> None:
+        """``touched`` are the stores with new facts, which this takes out; ``read_until`` tells up to when (seconds since
+        1970) everything on the log is derived, None while that is not known.
+        """
         self._settings = settings
         self._sink = sink
         self._history = history
         self._producer = producer
         self._touched = touched
-        self._lag = lag
+        self._read_until = read_until
 
     async def run(self, partitions: Callable[[], set[int]]) -> None:
         """Look for ever. ``partitions`` tells which store partitions this worker holds."""
@@ -102,10 +103,9 @@ class AnomalyWatch:
             try:
                 if stores:
                     await self._sink.until_answered(self.look, stores)
-                # Who is far behind cannot tell silence from what is still to be read.
-                if time.monotonic() - checked_silence > STALE_CHECK_S and self._lag() < FAR_BEHIND_RECORDS:
+                if time.monotonic() - checked_silence > STALE_CHECK_S and (until := self._read_until()) is not None:
                     checked_silence = time.monotonic()
-                    await self._sink.until_answered(self.look_for_silence, partitions())
+                    await self._sink.until_answered(self.look_for_silence, partitions(), int(until * 1000))
             except Exception:
                 self._touched |= stores
                 raise
@@ -118,14 +118,15 @@ class AnomalyWatch:
             {name: (figures.newest, figures.calendar, detect(figures)) for name, figures in known.items()}, types
         )
 
-    def look_for_silence(self, partitions: set[int]) -> None:
-        """Look for stale feeds among the stores of these partitions."""
-        now = int(time.time() * 1000)
+    def look_for_silence(self, partitions: set[int], now: int) -> None:
+        """Look for stale feeds among the stores of these partitions, at the moment (``now``, milliseconds since 1970) up
+        to which everything on the log has been read: who is behind must not take what waits there for silence.
+        """
         count = self._settings.store_partitions
         feeds = {
             name: newest
             for name, newest in self._history.newest_facts().items()
-            if (murmur2(name.encode()) & 0x7FFFFFFF) % count in partitions
+            if partition_of(name, count) in partitions
         }
         calendars = self._history.calendars(tuple(feeds))
         self._settle(

@@ -35,7 +35,10 @@ def build(settings: Settings) -> faust.App:
     sink = ClickHouseSink(client, liveness.beat)
     history = History(client)
     derivation = Derivation(settings, sink, history, DeadLetterBox(producer))
-    watch = AnomalyWatch(settings, sink, history, producer, derivation.touched_stores, lambda: group_lag.latest)
+    # Its own sink: that the watch gets answers does not say that the cycles go on.
+    watch = AnomalyWatch(
+        settings, ClickHouseSink(client), history, producer, derivation.touched_stores, lambda: group_lag.read_until
+    )
     app = create_app(
         settings,
         DERIVED_TOPICS,

@@ -31,7 +31,7 @@ from schemas import topics
 BEHIND_AFTER_S = 10.0
 # Once behind, it is over only under this, so that it is not said and taken back with every cycle.
 CURRENT_BELOW_S = 5.0
-RATES_OVER_S = 60.0
+RATES_OVER_S = 30.0
 # Workers confirm a cycle at a time: rates over less than this say nothing.
 RATES_NEED_S = 8.0
 # Nothing confirmed for so long: it stands still. A cycle against a slow ClickHouse may take most of it.
@@ -56,7 +56,7 @@ class Backlog(BaseModel):
         description="keeping_distance: as many arrive as are read. standing_still: nothing is read. "
         "unknown: not looked for long enough to tell."
     )
-    arriving_per_second: float | None = Field(description="Over the last minute; null if unknown.")
+    arriving_per_second: float | None = Field(description="Over the last half minute; null if unknown.")
     read_per_second: float | None = Field(description="The same, of what the workers confirm.")
     current_again_in_seconds: int | None = Field(
         description="Estimated from the two rates; null if they do not tell, and 0 while current."

@@ -23,7 +23,7 @@ from schemas.reading import epoch_ms
 
 REFRESH_S = 1.5
 # A look that takes longer is waited for, but the wall says so meanwhile.
-PATIENCE_S = 4.0
+PATIENCE_S = 6.0
 QUARTER = timedelta(minutes=15)
 
 logger = log.get(__name__)
@@ -214,7 +214,7 @@ class Live:
                 self._look = None
                 self.snapshot = Snapshot(looking.result(), datetime.now(UTC), log=log)
             else:
-                self.snapshot = replace(self.snapshot, problem="The database (ClickHouse) is very slow", log=log)
+                self.snapshot = replace(self.snapshot, problem="The database (ClickHouse) is slow to answer", log=log)
         except UnavailableError:
             self.snapshot = replace(self.snapshot, problem="The database (ClickHouse) does not answer", log=log)
         except Exception:  # the wall goes on: it shows that it has failed, and tries again

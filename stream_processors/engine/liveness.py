@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -22,14 +23,21 @@ logger = log.get(__name__)
 CHECK_EVERY_S = 5.0
 STUCK_AFTER_S = 60.0
 EXIT_STUCK = 75
+REMEMBERED_ENDS = 2_000
+
+Place = tuple[str, int]
+"""(topic, partition)"""
 
 
 class GroupLag:
     """Records that the consumer group has not yet confirmed, as the broker knows it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.latest = 0
-        """The lag as last asked."""
+        self.read_until: float | None = None
+        """Up to when (seconds since 1970) everything on the log has been confirmed, as last asked; None while that is not
+        known, as after other partitions were assigned."""
+        self._ends: deque[tuple[float, dict[Place, int]]] = deque()
+        self._held: set[Place] = set()
         self._consumer = Consumer(
             {
                 "bootstrap.servers": settings.kafka_bootstrap,
@@ -46,13 +54,27 @@ class GroupLag:
             KafkaException: the broker does not answer.
         """
         total = 0
+        now = time.time()
+        ends, confirmed = {}, {}
         for partition in self._consumer.committed([TopicPartition(*name) for name in held], timeout=5):
             first, end = self._consumer.get_watermark_offsets(partition, timeout=5)
-            lag = end - (partition.offset if partition.offset >= 0 else first)
-            metrics.LAG.labels(partition.topic, str(partition.partition)).set(lag)
-            total += lag
-        self.latest = total
+            place = (partition.topic, partition.partition)
+            ends[place], confirmed[place] = end, partition.offset if partition.offset >= 0 else first
+            metrics.LAG.labels(*map(str, place)).set(end - confirmed[place])
+            total += end - confirmed[place]
+        self._note(now, ends, confirmed)
         return total
+
+    def _note(self, now: float, ends: dict[Place, int], confirmed: dict[Place, int]) -> None:
+        """What was on the log at an earlier time and is confirmed now had been read by then."""
+        if ends.keys() != self._held:
+            self._held, self.read_until = set(ends), None
+            self._ends.clear()
+        # Who is behind for hours need not know to the second since when.
+        if len(self._ends) < REMEMBERED_ENDS:
+            self._ends.append((now, ends))
+        while self._ends and all(confirmed[place] >= end for place, end in self._ends[0][1].items()):
+            self.read_until = self._ends.popleft()[0]
 
 
 class Liveness(threading.Thread):
@@ -69,7 +91,7 @@ class Liveness(threading.Thread):
         self._beats = 0
 
     def beat(self) -> None:
-        """Say that something was done: a cycle ended, or ClickHouse was tried again."""
+        """Say that something was done: a cycle ended, or ClickHouse answered or was tried again."""
         self._beats += 1
 
     def run(self) -> None:

@@ -39,10 +39,12 @@ def encode_rows(rows: Sequence[Any]) -> bytes:
 class ClickHouseSink:
     """Inserts batches, tried again with back-off until confirmed."""
 
-    def __init__(self, client: Client, on_retry: Callable[[], None] = lambda: None) -> None:
-        """``on_retry`` is called before each further attempt: waiting for ClickHouse is not being stuck."""
+    def __init__(self, client: Client, on_answer: Callable[[], None] = lambda: None) -> None:
+        """``on_answer`` is called after each answer, refusals that are tried again included: who waits for a slow
+        ClickHouse, or one that is away, is not stuck.
+        """
         self._client = client
-        self._on_retry = on_retry
+        self._on_answer = on_answer
 
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Any], token: str) -> None:
         """Insert rows and return when ClickHouse has confirmed them.
@@ -82,12 +84,14 @@ class ClickHouseSink:
         delay = FIRST_RETRY_S
         while True:
             try:
-                return await asyncio.to_thread(call, *arguments, **named)
+                answer = await asyncio.to_thread(call, *arguments, **named)
+                self._on_answer()
+                return answer
             except (ClickHouseError, OSError, HTTPError) as error:
                 if is_hopeless(str(error)):
                     raise CannotWrite(str(error)) from error
                 metrics.SINK_RETRIES.inc()
-                self._on_retry()
+                self._on_answer()
                 logger.warning(
                     "clickhouse_did_not_answer", call=call.__name__, retry_in_s=delay, error=str(error)[:300]
                 )

@@ -24,13 +24,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 from zoneinfo import ZoneInfo
@@ -54,7 +55,7 @@ from tests.system.truth import LAYOUTS_MADE, Record, group_lag
 TOO_MUCH = 10
 CAUGHT_UP_WITHIN_S = 1_800
 # Above what a worker holds for its open visits: records fetched, gathered and under way, in their Python objects.
-BUFFERS_MIB = 192
+BUFFERS_MIB = 160
 KIB_PER_VISIT = 4
 CHROMIUM_FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
 
@@ -245,12 +246,14 @@ class Watcher:
             try:
                 self.most_visits = max(self.most_visits, gauge(self.worker_metrics_port, "aisleflow_open_visits"))
                 with urlopen(f"{self.api_url}/health", timeout=30) as answer:
-                    backlog = json.loads(answer.read())
+                    health = json.loads(answer.read())
+            except HTTPError as error:  # 503: ClickHouse took too long; the body tells the rest
+                health = json.loads(error.read())
             except OSError:
                 self.failures += 1
                 continue
-            self.details.append(backlog["parts"]["workers"]["detail"])
-            if (found := backlog["backlog"]) is not None:
+            self.details.append(health["parts"]["workers"]["detail"])
+            if (found := health["backlog"]) is not None:
                 self.most_records = max(self.most_records, found["records"])
                 self.most_behind_s = max(self.most_behind_s, found["behind_seconds"])
                 self.trends.add(found["trend"])
@@ -345,8 +348,8 @@ class Stand:
     api_url: str
     logs: list[Path]
 
-    def caught_up(self, within_s: float) -> float:
-        """Seconds until the worker has confirmed everything.
+    def caught_up(self, within_s: float, meanwhile: Callable[[], None] = lambda: time.sleep(0.3)) -> float:
+        """Seconds until the worker has confirmed everything; ``meanwhile`` is called again and again.
 
         Raises:
             AssertionError: it has not within this time; with the ends of the logs.
@@ -356,7 +359,7 @@ class Stand:
             if time.monotonic() - began > within_s:
                 said = "\n".join(log.read_text(errors="replace")[-2000:] for log in self.logs)
                 raise AssertionError(f"not caught up within {within_s:.0f} s\n{said}")
-            time.sleep(0.3)
+            meanwhile()
         return time.monotonic() - began
 
 
@@ -447,6 +450,11 @@ def press(
             sent_copies.append(number)
 
     said: list[str] = []
+
+    def read_wall() -> None:
+        page.wait_for_timeout(500)
+        said.extend(words for words in page.locator(".banner").all_inner_texts() if words not in said[-1:])
+
     sender = threading.Thread(target=send)
     with ExitStack() as stack:
         if starve:
@@ -454,19 +462,14 @@ def press(
         stand.proxy.factor = factor
         sender.start()
         while sender.is_alive() or time.monotonic() - began < seconds:
-            page.wait_for_timeout(500)
-            for words in page.locator(".banner").all_inner_texts():
-                if not said or said[-1] != words:
-                    said.append(words)
-        sender.join()
+            read_wall()
         stand.proxy.factor = 1.0
     hose.flush()
-    pressure_s = time.monotonic() - began
-    catch_up_s = stand.caught_up(CAUGHT_UP_WITHIN_S)
+    pressed_s = time.monotonic() - began
+    catch_up_s = stand.caught_up(CAUGHT_UP_WITHIN_S, read_wall)
     watcher.stop()
-    return Pressed(
-        hose.sent, range(first_copy, first_copy + len(sent_copies)), pressure_s, catch_up_s, base, watcher, said
-    )
+    copies = range(first_copy, first_copy + len(sent_copies))
+    return Pressed(hose.sent, copies, pressed_s, catch_up_s, base, watcher, said)
 
 
 def capacity(stand: Stand, template: Template, copies: range) -> float:
