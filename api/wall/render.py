@@ -218,13 +218,15 @@ def lateness(snapshot: Snapshot, shop: Shop | None = None) -> str | None:
         return None
     if log.kafka.status != "up":
         return f"Kafka {log.kafka.detail}: nothing new arrives"
-    backlog = log.look.backlog if log.look else None
+    if log.look is None:
+        return "How far the workers are is not known: Kafka does not tell about them"
+    backlog = log.look.backlog
     if log.workers.status == "down":
         waiting = ""
-        if backlog and backlog.complete_until:
+        if backlog.complete_until:
             waiting = f"; {number(backlog.records)} events wait, the first since {backlog.complete_until:%H:%M} UTC"
         return f"No worker answers: the figures stand still{waiting}"
-    if backlog is None or backlog.since is None or (shop and not shop.behind_s):
+    if backlog.since is None or (shop and not shop.behind_s):
         return None
     behind_s = backlog.behind_seconds if shop is None else shop.behind_s or 0
     return (

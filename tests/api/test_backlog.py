@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from fastapi.testclient import TestClient
 
 from aisleflow.clients import kafka_producer, partition_of
@@ -82,7 +82,12 @@ async def watch(settings: Settings) -> AsyncIterator[BacklogWatch]:
 
 
 async def look(watch: BacklogWatch) -> Look:
-    return await watch.look(await watch.topic_ends())
+    for _ in range(100):  # a broker that has just started knows no groups for a moment
+        try:
+            return await watch.look(await watch.topic_ends())
+        except KafkaException:
+            await asyncio.sleep(0.1)
+    raise TimeoutError
 
 
 async def test_the_oldest_record_tells_how_far_behind(settings: Settings, watch: BacklogWatch) -> None:

@@ -124,7 +124,8 @@ def test_figures_are_large_and_stand_out(url: str, look: Callable[..., Any]) -> 
             "all => all.map(e => parseFloat(getComputedStyle(e).fontSize))"
         ):
             assert pixels >= least, selector
-    ratio = """all => all.map(e => {
+    # What was replaced between finding and asking has no style any more.
+    ratio = """all => all.filter(e => e.isConnected).map(e => {
       const linear = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
       const light = colour => { const [r, g, b] = colour.match(/[0-9.]+/g).map(Number).map(linear);
         return .2126 * r + .7152 * g + .0722 * b };
