@@ -28,8 +28,8 @@ from bytewax.run import cli_main
 from benchmarks.peers.work import Batch, Day, Record, Work, settings, topics
 from schemas.reading import Refusal, TransactionFact, VisitFact, read_transaction, read_visit_event
 
-BATCH_SIZE = 5_000
-EPOCH = timedelta(seconds=5)
+BATCH_SIZE = 10_000
+EPOCH = timedelta(seconds=10)
 SETTLE_AFTER = timedelta(seconds=0.5)
 WRITE_AT = 20_000
 """Facts that the sink gathers at most before it writes."""

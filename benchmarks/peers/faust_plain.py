@@ -94,7 +94,12 @@ async def process(work: Work, events: list[faust.EventT]) -> None:
     await app.producer.flush()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run until told to stop."""
     for chatty in ("faust", "mode", "aiokafka"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

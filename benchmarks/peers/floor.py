@@ -11,7 +11,9 @@ Tuned: batches of 5,000, 20,000 and 50,000 records; the next batch is consumed w
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,6 +21,7 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, KafkaException
 
 from aisleflow.clients import clickhouse_client
+from aisleflow.settings import Settings
 from benchmarks.peers.work import settings, topics
 from stream_processors.derivation import EVENT_COLUMNS, TRANSACTION_COLUMNS
 
@@ -26,12 +29,13 @@ BATCH = 20_000
 EVENT_SETTINGS = {"date_time_input_format": "best_effort", "max_partitions_per_insert_block": 0}
 
 
-def insert(client: Client, consumer: Consumer, transactions: str, messages: list[Any]) -> None:
-    """Insert a batch and commit it."""
+Handle = Callable[[list[Any]], None]
+
+
+def insert(client: Client, transactions: str, messages: list[Any]) -> None:
+    """Insert a batch."""
     events, receipts = [], []
     for message in messages:
-        if message.error() is not None:
-            raise KafkaException(message.error())
         value = message.value()
         if message.topic() == transactions:
             receipts.append(receipt_row(value, message.timestamp()[1]))
@@ -43,10 +47,6 @@ def insert(client: Client, consumer: Consumer, transactions: str, messages: list
     ):
         if lines:
             client.raw_insert(table, list(columns), b"\n".join(lines), EVENT_SETTINGS, fmt=form)
-    last = {(message.topic(), message.partition()): message for message in messages}
-    for message in last.values():
-        consumer.store_offsets(message)
-    consumer.commit(asynchronous=False)
 
 
 def receipt_row(value: bytes, arrived: int) -> bytes:
@@ -64,10 +64,8 @@ def receipt_row(value: bytes, arrived: int) -> bytes:
     )
 
 
-def main() -> None:
-    """Consume and insert until told to stop."""
-    chosen = settings()
-    client = clickhouse_client(chosen)
+def consume(chosen: Settings, handle: Handle) -> None:
+    """Hand over batches and commit each once it is handled, until told to stop; the next is read meanwhile."""
     consumer = Consumer(
         {
             "bootstrap.servers": chosen.kafka_bootstrap,
@@ -79,8 +77,17 @@ def main() -> None:
             "fetch.wait.max.ms": 100,
         }
     )
-    names = topics(chosen)
-    consumer.subscribe(list(names))
+
+    def finish(messages: list[Any]) -> None:
+        for message in messages:
+            if message.error() is not None:
+                raise KafkaException(message.error())
+        handle(messages)
+        for message in {(message.topic(), message.partition()): message for message in messages}.values():
+            consumer.store_offsets(message)
+        consumer.commit(asynchronous=False)
+
+    consumer.subscribe(list(topics(chosen)))
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     under_way: Future[None] | None = None
@@ -89,8 +96,14 @@ def main() -> None:
             messages = consumer.consume(BATCH, timeout=0.2)
             if under_way is not None:
                 under_way.result()
-            under_way = thread.submit(insert, client, consumer, names[1], messages) if messages else None
+            under_way = thread.submit(finish, messages) if messages else None
     consumer.close()
+
+
+def main() -> None:
+    """Copy until told to stop."""
+    chosen = settings()
+    consume(chosen, partial(insert, clickhouse_client(chosen), topics(chosen)[1]))
 
 
 if __name__ == "__main__":

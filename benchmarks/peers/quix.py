@@ -24,8 +24,8 @@ from quixstreams.sinks.base import BaseSink
 
 from benchmarks.peers.work import Batch, DayKey, Record, Work, settings, topics
 
-COMMIT_EVERY = 20_000
-COMMIT_INTERVAL_S = 1.0
+COMMIT_EVERY = 50_000
+COMMIT_INTERVAL_S = 2.0
 PIECE_RECORDS = 64
 
 _pieces = msgspec.msgpack.Decoder(list[Record])
