@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test lint bench bench-freshness bench-decoding bench-throughput soak back-pressure
+.PHONY: help install vision demo test kill-test faults lint bench bench-freshness bench-decoding bench-throughput soak back-pressure
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -31,6 +31,9 @@ test: install ## Run the tests
 
 kill-test: install ## Kill any part of a running system ten times, then check every answer
 	$(BIN)/python -m tests.system.kill_any_part --times 10
+
+faults: install ## Faults of every kind over the real parts, MINUTES=5 SEED=1: nothing may be lost, doubled or wrong
+	$(BIN)/python -m tests.faults --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1)
 
 lint: install ## Style, types and the rooms' borders
 	$(BIN)/ruff check .

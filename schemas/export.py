@@ -114,6 +114,7 @@ def _channel(topic: Topic) -> Schema:
                     "cleanup.policy": [topic.config["cleanup.policy"]],
                     "retention.ms": int(topic.config["retention.ms"]),
                     "max.message.bytes": int(topic.config["max.message.bytes"]),
+                    "message.timestamp.type": topic.config["message.timestamp.type"],
                 },
                 "bindingVersion": KAFKA_CHANNEL_BINDING,
             }

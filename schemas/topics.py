@@ -37,6 +37,8 @@ class Topic:
             "cleanup.policy": "compact" if self.compacted else "delete",
             "retention.ms": str(-1 if self.compacted else self.retention_ms),
             "max.message.bytes": str(self.max_message_bytes),
+            # A sender's clock must decide neither when Kafka forgets its facts, nor whether it takes them at all.
+            "message.timestamp.type": "LogAppendTime",
         }
 
 
