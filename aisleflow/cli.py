@@ -12,6 +12,7 @@ from aisleflow.commands import (
     live,
     migrate,
     publish,
+    rederive,
     simulate,
     topics,
     up,
@@ -30,6 +31,7 @@ app.command()(doctor.doctor)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(worker.worker)
+app.command()(rederive.rederive)
 app.command()(api.api)
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(dead_letters.app, name="dead-letters")

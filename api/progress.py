@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import anyio.to_thread
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from aisleflow import log
@@ -115,7 +115,7 @@ class Progress:
         if not wanted:
             return {}
         answers = admin.list_offsets(wanted, request_timeout=TIMEOUT_S)
-        return {(place.topic, place.partition): answer.result(TIMEOUT_S).offset for place, answer in answers.items()}
+        return {(place.topic, place.partition): _result(answer).offset for place, answer in answers.items()}
 
     async def members(self) -> int:
         """How many workers are in the group.
@@ -128,7 +128,7 @@ class Progress:
     def _members(self) -> int:
         group = self._settings.consumer_group
         described: Any = self._connected().describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
-        return len(described.result(TIMEOUT_S + 1).members)
+        return len(_result(described).members)
 
     def _connected(self) -> AdminClient:
         if self._admin is None:
@@ -153,3 +153,11 @@ class Progress:
 def behind(ends: Mapping[Place, int], committed: Mapping[Place, int]) -> int:
     """Records on the log that the group has not confirmed."""
     return sum(max(0, end - committed.get(place, 0)) for place, end in ends.items())
+
+
+def _result(answer: Any) -> Any:
+    """What Kafka answers; a broker too busy to do so is one that does not answer."""
+    try:
+        return answer.result(TIMEOUT_S + 1)
+    except TimeoutError as error:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error

@@ -153,7 +153,7 @@ class History:
         written: dict[StoreDay, Written],
     ) -> None:
         query = """SELECT store_id, toString(business_day), visitor_id, events, is_staff, purchased,
-            attributed_transaction_id, toUnixTimestamp64Milli(layout_at)
+            attributed_transaction_id, toUnixTimestamp64Milli(layout_at), rules
             FROM visits FINAL WHERE (store_id, business_day) IN %(keys)s"""
         for store_id, day, visitor_id, *columns in self._rows(query, {"keys": keys}):
             written[by_key[store_id, day]].visits[visitor_id] = WrittenVisit(*columns)

@@ -19,6 +19,12 @@ from stream_processors.visits import Visit, derive, fold
 
 Row = tuple[Any, ...]
 
+RULES = 1
+"""Version of the rules. Raise it with every change that makes other rows from the same facts (here, in ``visits``,
+``queues`` or ``conversion``): a day whose rows are of another version is derived anew when a worker opens it, and
+``aisleflow rederive`` makes the workers open them all.
+"""
+
 ZONE_VISIT_COLUMNS = (
     *("store_id", "business_day", "visitor_id", "ordinal", "zone_id", "camera_id", "is_billing", "is_staff"),
     *("started_at", "ended_at", "is_open", "dwell_ms", "version", "is_deleted"),
@@ -27,7 +33,7 @@ QUEUE_DEPTH_COLUMNS = ("store_id", "business_day", "timestamp", "depth", "versio
 VISIT_COLUMNS = (
     *("store_id", "business_day", "visitor_id", "is_staff", "is_visitor", "started_at", "ended_at", "entries"),
     *("zone_visits", "has_billing_presence", "joined_queue", "abandoned_queue", "purchased"),
-    *("attributed_transaction_id", "events", "layout_at", "version", "is_deleted"),
+    *("attributed_transaction_id", "events", "layout_at", "rules", "version", "is_deleted"),
 )
 
 
@@ -51,6 +57,7 @@ class WrittenVisit:
     purchased: bool
     attributed_transaction_id: str
     layout_ms: int
+    rules: int
 
 
 @dataclass
@@ -194,6 +201,7 @@ class StoreDay:
             purchased=self.conversion.has_purchased(visitor_id),
             attributed_transaction_id=self._claim(visitor_id),
             layout_ms=self.calendar.layout_ms,
+            rules=RULES,
         )
 
     def _claim(self, visitor_id: str) -> str:
@@ -289,6 +297,6 @@ class StoreDay:
                 len(visit.zone_visits),
             ),
             *(bool(visit.billing_presences()), visit.joined_queue, visit.left_unserved and not purchased, purchased),
-            *(self._claim(visitor_id), visit.events, clickhouse_time(self.calendar.layout_ms), version),
+            *(self._claim(visitor_id), visit.events, clickhouse_time(self.calendar.layout_ms), RULES, version),
             int(visitor_id in self._vanished),
         )

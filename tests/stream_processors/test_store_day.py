@@ -22,6 +22,7 @@ from schemas.events import StoreLayout
 from schemas.layouts import StoreCalendar
 from schemas.reading import VisitFact
 from schemas.topics import STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
+from stream_processors import store_day
 from stream_processors.conversion import Receipt
 from stream_processors.store_day import (
     QUEUE_DEPTH_COLUMNS,
@@ -132,6 +133,7 @@ class Shop:
                         row["purchased"],
                         row["attributed_transaction_id"],
                         _ms(row["layout_at"]),
+                        row["rules"],
                     )
                 )
                 for row in self.visits.final()
@@ -331,6 +333,30 @@ def test_a_layout_that_comes_after_the_events(
     receipts = {name: (moment, name) for moment, name in [*more[1], *day[1]]}
     receipts |= {name: (moment, name) for moment, name in day[1]}
     assert shop.tables() == at_once(LAYOUT, [*day[0], *more[0]], receipts.values())
+
+
+class OldRules(StoreCalendar):
+    """The rules of another version, in which people pay somewhere else."""
+
+    def is_billing(self, zone_id: str) -> bool:
+        return zone_id == "A"
+
+
+@settings(max_examples=200)
+@given(DAYS)
+def test_a_day_of_an_older_version_of_the_rules_is_derived_anew_when_it_is_opened(
+    day: tuple[list[VisitFact], list[Receipt]],
+) -> None:
+    shop = Shop()
+    with pytest.MonkeyPatch.context() as old:
+        old.setattr(store_day, "RULES", store_day.RULES - 1)
+        shop.cycle(OldRules("S"), *day)
+    shop.cycle(NO_LAYOUT, [], [])
+    assert shop.tables() == at_once(NO_LAYOUT, *day)
+    restored = StoreDay(NO_LAYOUT, DAY)
+    restored.restore(shop.events.values(), shop.receipts.values(), shop.written())
+    rows = restored.settle()
+    assert (rows.zone_visits, rows.queue_depth, rows.visits) == ([], [], [])
 
 
 @settings(max_examples=200)
