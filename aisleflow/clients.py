@@ -67,9 +67,16 @@ def clickhouse_client(settings: Settings, **overrides: Any) -> Client:
     """
     if settings.clickhouse_url is None:
         raise ValueError("AISLEFLOW_CLICKHOUSE_URL is not set; start `aisleflow up`, or set it to your server's URL")
-    url = urlsplit(settings.clickhouse_url.get_secret_value())
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("AISLEFLOW_CLICKHOUSE_URL must look like http://USER:PASSWORD@HOST:PORT/DATABASE")
+    try:
+        url = urlsplit(settings.clickhouse_url.get_secret_value())
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # its message cites what it takes for the port, which may be a piece of the password
+        usable = False
+    if not usable:
+        raise ValueError(
+            "AISLEFLOW_CLICKHOUSE_URL must look like http://USER:PASSWORD@HOST:PORT/DATABASE, "
+            "with other characters than letters and digits in the password as %XX"
+        )
     return clickhouse_connect.get_client(
         **{
             "interface": url.scheme,

@@ -9,11 +9,17 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'?")
+# Errors whose words are the data that could not be read, or the statement.
+_CITING = re.compile(
+    r"(Code: \d+)\. DB::Exception.*\(((?:CANNOT|INCORRECT)_\w+|SYNTAX_ERROR|DECIMAL_OVERFLOW)\)", re.DOTALL
+)
 
 
 def without_values(message: str) -> str:
     """ClickHouse's error messages without the literals and rows that they cite: a log holds no one's data."""
-    return _QUOTED.sub("'...'", message.partition("\nRow ")[0]) if "DB::Exception" in message else message
+    if citing := _CITING.search(message):
+        return f"{message[: citing.start()]}{citing[1]} ({citing[2]})"
+    return _QUOTED.sub("'...'", message) if "DB::Exception" in message else message
 
 
 def _guard_values(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import orjson
@@ -21,6 +21,7 @@ from pydantic_core import from_json
 
 from schemas import dialects, events
 from schemas.events import Count, Currency, DwellMs, EventId, EventType, Gtin, Name, Share, StoreId, Timestamp
+from schemas.upcasters import UPCASTERS, VERSION_FIELD, VersionError
 
 MAX_RECORD_BYTES = 65_536
 # A record of this size has no room for what Pydantic's JSON parser refuses and msgspec takes: 200 levels, or numbers of
@@ -69,6 +70,7 @@ class VisitFact(msgspec.Struct, gc=False):
     zone_id: Name | None = None
     dwell_ms: DwellMs = 0
     is_staff: bool = False
+    schema_version: Literal[1] = 1
     metadata: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     at: int = msgspec.field(default=0, name="\ue000at")
     """Milliseconds since 1970."""
@@ -100,6 +102,7 @@ class TransactionFact(msgspec.Struct):
     basket_value: Decimal
     currency: Currency | None = None
     payment_kind: Name | None = None
+    schema_version: Literal[1] = 1
     lines: list[LineFact] = []
     at: int = msgspec.field(default=0, name="\ue000at")
 
@@ -202,7 +205,13 @@ def _second_look(raw: bytes, latest_ms: int, error: Exception) -> list[VisitFact
     except ValueError as problem:
         return Refusal(getattr(problem, "field", ""), _brief(problem), _event_id(record))
     if translated is None:
-        return _explain(events.VisitEvent, raw, error, _event_id(record))
+        match brought_forward("VisitEvent", raw):
+            case None:
+                return _explain(events.VisitEvent, raw, error, _event_id(record))
+            case Refusal() as refusal:
+                return refusal
+            case bytes() as present:
+                return read_visit_event(present, latest_ms)
     facts = []
     for item in translated:
         fact = _visit_decoder.decode(orjson.dumps(item))
@@ -220,7 +229,13 @@ def read_transaction(raw: bytes, latest_ms: int) -> TransactionFact | Refusal:
         fact = _transaction_decoder.decode(raw)
         _look_closer(raw, fact.timestamp)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
-        return _explain(events.Transaction, raw, error, None)
+        match brought_forward("Transaction", raw):
+            case None:
+                return _explain(events.Transaction, raw, error, None)
+            case Refusal() as refusal:
+                return refusal
+            case bytes() as present:
+                return read_transaction(present, latest_ms)
     fact.at = epoch_ms(fact.timestamp)
     if (problem := _time_problem(fact.at, latest_ms)) is not None:
         return problem
@@ -248,11 +263,41 @@ def _settle_amounts(fact: TransactionFact) -> Refusal | None:
 
 def read_layout(raw: bytes, latest_ms: int) -> events.StoreLayout | Refusal:
     """Read one record of the ``store-layouts`` topic. Arguments as for ``read_visit_event``."""
+    forward = brought_forward("StoreLayout", raw)
+    if isinstance(forward, Refusal):
+        return forward
     try:
-        layout = events.StoreLayout.model_validate_json(raw)
+        layout = events.StoreLayout.model_validate_json(forward or raw)
     except ValidationError as error:
         return Refusal(*events.as_problem(error))
     return _time_problem(epoch_ms(layout.timestamp), latest_ms) or layout
+
+
+def stored_layout(text: str) -> events.StoreLayout:
+    """A layout as ``store_layouts`` keeps it, of whatever version it was when it was stored.
+
+    Raises:
+        ValueError: it is of a version newer than this program, or damaged.
+    """
+    forward = brought_forward("StoreLayout", text.encode())
+    if isinstance(forward, Refusal):
+        raise ValueError(f"{forward.field} {forward.reason}")
+    return events.StoreLayout.model_validate_json(forward or text)
+
+
+def brought_forward(event: str, raw: bytes) -> bytes | Refusal | None:
+    """A record of an older version as the present one says it; None if there is nothing to bring forward."""
+    try:
+        record = orjson.loads(raw)
+    except (orjson.JSONDecodeError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    try:
+        present = UPCASTERS[event].upcast(record)
+    except VersionError as error:
+        return Refusal(VERSION_FIELD, str(error), _event_id(record))
+    return None if present is record else orjson.dumps(present)
 
 
 def _explain(model: type[events.Event], raw: bytes, error: Exception, event_id: str | None) -> Refusal:

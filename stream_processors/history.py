@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.events import StoreLayout
 from schemas.layouts import StoreCalendar
-from schemas.reading import EVENT_RANK, VisitFact, epoch_ms
+from schemas.reading import EVENT_RANK, VisitFact, epoch_ms, stored_layout
 from stream_processors.anomalies import DayFigures, Finding, Identity, OpenAnomaly, StoreFigures, mean_depth
 from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
 from stream_processors.store_day import StoreDay, Written, WrittenVisit
@@ -74,7 +74,7 @@ class History:
         """The layouts that hold for these stores; a store without one is absent."""
         query = "SELECT store_id, layout FROM store_layouts FINAL WHERE store_id IN %(stores)s"
         rows = self._rows(query, {"stores": tuple(store_ids)})
-        return {store_id: StoreLayout.model_validate_json(layout) for store_id, layout in rows}
+        return {store_id: stored_layout(layout) for store_id, layout in rows}
 
     def days_of(self, calendar: StoreCalendar) -> set[date]:
         """Every business day on which a store has facts, and those beside them that an older layout may have made.

@@ -10,8 +10,9 @@ from functools import lru_cache
 from api.database import Database, Row
 from api.problems import ProblemError
 from api.stores import queries
-from schemas.events import STORE_PATTERN, StoreLayout
+from schemas.events import STORE_PATTERN
 from schemas.layouts import StoreCalendar
+from schemas.reading import stored_layout
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _STORE = re.compile(STORE_PATTERN.removesuffix("$"))
@@ -19,7 +20,7 @@ _STORE = re.compile(STORE_PATTERN.removesuffix("$"))
 
 @lru_cache(maxsize=1000)
 def _calendar(store_id: str, layout: str) -> StoreCalendar:
-    return StoreCalendar(store_id, StoreLayout.model_validate_json(layout) if layout else None)
+    return StoreCalendar(store_id, stored_layout(layout) if layout else None)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@
 (``AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD`` for the user ``aisleflow``, ``AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD`` for
 ``analyst``, who can only read). clickhouse-connect, curl and Grafana's plugin talk to it as to a real server.
 
-What differs from a real server: ``session_id`` is accepted and ignored (each request has a fresh connection, so nothing
-is carried from one to the next), external data and ClickHouse's own block compression (``compress=1``) are refused.
+What differs from a real server: tables belong into a database of their own (``default`` is the engine's view of files,
+which nobody may read, and a table made there is out of reach after a restart), ``session_id`` is accepted and ignored
+(each request has a fresh connection, so nothing is carried from one to the next), external data and ClickHouse's own
+block compression (``compress=1``) are refused.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import anyio
 import anyio.to_thread
@@ -45,7 +48,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from infra.clickhouse.compression import MAX_BODY_BYTES, Unpacked, compressor, decompress
-from infra.clickhouse.statement import Statement, StatementError, check_analyst, parse
+from infra.clickhouse.statement import Statement, StatementError, check_analyst, check_writer, parse
 from infra.http import BoundedConnection
 
 WRITER = "aisleflow"
@@ -92,13 +95,19 @@ _STATUS_BY_CODE = {
     516: 403,
 }
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'?")
+#: Errors whose words are the data that could not be read, or the statement.
+_CITING = re.compile(
+    r"(Code: \d+)\. DB::Exception.*\(((?:CANNOT|INCORRECT)_\w+|SYNTAX_ERROR|DECIMAL_OVERFLOW)\)", re.DOTALL
+)
 _CODE = re.compile(r"Code: (\d+)\. DB::Exception")
 log = logging.getLogger("clickhouse")
 
 
 def without_values(message: str) -> str:
     """An error message for the log, on one line: without the literals and rows that ClickHouse cites in it."""
-    return " ".join(_QUOTED.sub("'...'", message.partition("\nRow ")[0])[:300].split())
+    if citing := _CITING.search(message):
+        return f"{citing[1]} ({citing[2]})"
+    return " ".join(_QUOTED.sub("'...'", message)[:300].split())
 
 
 def quote(value: str) -> str:
@@ -139,6 +148,24 @@ class Answer:
     close: Callable[[], None] = lambda: None
 
 
+# What the engine lets anybody do, whatever a statement says: tables and their rows. No files, no network, no other servers,
+# no functions, no users, no SYSTEM.
+_ENGINE_USERS = """<clickhouse>
+  <profiles><default/></profiles>
+  <quotas><default/></quotas>
+  <users>
+    <default>
+      <password/><profile>default</profile><quota>default</quota><networks><ip>::/0</ip></networks>
+      <grants>
+        <query>GRANT SHOW, SELECT, INSERT, ALTER, TRUNCATE, OPTIMIZE, KILL QUERY ON *.*</query>
+        <query>GRANT CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP DATABASE, DROP TABLE, DROP VIEW ON *.*</query>
+      </grants>
+    </default>
+  </users>
+</clickhouse>
+"""
+
+
 class Engine:
     """One chdb engine on one data directory. Each query has a connection of its own (it costs under a millisecond)."""
 
@@ -149,7 +176,12 @@ class Engine:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SystemExit(f"clickhouse: another server already uses {data_dir}") from None
-        self._path = str(data_dir / "chdb")
+        (data_dir / "engine-users.xml").write_text(_ENGINE_USERS)
+        config = data_dir / "engine-config.xml"
+        config.write_text(
+            f"<clickhouse><users_config>{escape(str(data_dir / 'engine-users.xml'))}</users_config></clickhouse>"
+        )
+        self._path = f"{data_dir / 'chdb'}?config-file={config}"
         self._anchor = connect(self._path)  # the engine lives as long as one connection is open
         self.version, self.timezone = self._text("SELECT version(), timezone()").split("\t")
         self._table_functions = frozenset(self._text("SELECT lower(name) FROM system.table_functions").split("\n"))
@@ -167,6 +199,8 @@ class Engine:
         statement = query.statement
         if query.user == ANALYST:
             check_analyst(statement, self._table_functions)
+        else:
+            check_writer(statement)
         chosen = statement.format or query.default_format
         streamed = statement.kind in {"SELECT", "WITH"} and chosen in _STREAMED_FORMATS
         connection = connect(self._path)
@@ -386,6 +420,10 @@ class Server:
         code, text = (
             (int(found[1]), message[found.start() :]) if found else (1001, f"Code: 1001. DB::Exception: {message}")
         )
+        if code == 497 and "READ ON FILE" in text and "file(" not in text:
+            # The engine's own database `default` takes a name that is no table for a file.
+            code = 60
+            text = "Code: 60. DB::Exception: There is no such table (or it is a file, which nobody may read). (UNKNOWN_TABLE)"
         if " (version " not in text:
             text += f" (version {self._engine.version})"
         status = _STATUS_BY_CODE.get(code, 500)

@@ -22,7 +22,7 @@ _DATA_GAP = re.compile(rb"[ \t\r]*\n?")
 _ANALYST_STATEMENTS = {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN"}
 #: Table functions that compute from their arguments or read only what SELECT may read anyway.
 HARMLESS_TABLE_FUNCTIONS = {
-    "format", "generate_series", "generaterandom", "generateseries", "merge", "null", "numbers", "numbers_mt", "primes",
+    "format", "generate_series", "generaterandom", "generateseries", "null", "numbers", "numbers_mt", "primes",
     "values", "view", "zeros", "zeros_mt",
 }  # fmt: skip
 # Refused wherever they stand: functions need no parenthesis in `arrayMap(file, ...)` or `APPLY file`.
@@ -30,6 +30,10 @@ REACHES_OUTSIDE = {
     "aiclassify", "aiembed", "aiextract", "aifilter", "aigenerate", "airedact", "aisimilarity", "aitranslate", "eval",
     "executable", "file", "infile", "outfile",
 }  # fmt: skip
+#: What tells about other users' statements.
+OTHERS_BUSINESS = {"processes", "processlist", "query_log", "query_thread_log", "query_views_log", "user_processes"}
+_NAMED_LATER = re.compile(r"\{\s*\w+\s*:\s*Identifier\s*\}", re.IGNORECASE)
+_MAY_REACH_OUTSIDE = re.compile(rf"\b(?:{'|'.join(sorted(REACHES_OUTSIDE))})\b", re.IGNORECASE)
 # The engine takes these as quotes too, and so would read other tokens than we do.
 _TYPOGRAPHIC_QUOTES = re.compile("[\u2018\u2019\u201c\u201d]")
 
@@ -112,6 +116,32 @@ def _utf8(raw: bytes) -> str:
         raise StatementError(62, "SYNTAX_ERROR", "Syntax error: the statement is not UTF-8") from None
 
 
+def _refusal(user: str, what: str) -> StatementError:
+    return StatementError(497, "ACCESS_DENIED", f"{user}: Not enough privileges: {what} is not allowed.")
+
+
+def check_writer(statement: Statement) -> None:
+    """Refuse what the engine's grants let pass and is none of a writer's business.
+
+    Raises:
+        StatementError: other users' queries would be ended, or files of the server reached.
+    """
+    if statement.kind == "KILL":  # which the server itself must be able to do
+        raise _refusal("aisleflow", "KILL")
+    # Statements may be long (ids to look up): taken apart only if there is something to find.
+    if _MAY_REACH_OUTSIDE.search(statement.sql) or "\\" in statement.sql or _TYPOGRAPHIC_QUOTES.search(statement.sql):
+        for token in _tokens(statement.sql):
+            if _name(token, "aisleflow") in REACHES_OUTSIDE:
+                raise _refusal("aisleflow", token.text)
+
+
+def _name(token: _Token, user: str) -> str:
+    """The name that a token is, in lower case; empty for any other token."""
+    if token.kind == "quoted" and "\\" in token.text:
+        raise _refusal(user, "a backslash in a quoted name")
+    return token.text.strip('`"').lower() if token.kind in {"word", "quoted"} else ""
+
+
 def check_analyst(statement: Statement, table_functions: frozenset[str]) -> None:
     """Refuse what a read-only connection of the engine would still let through.
 
@@ -123,21 +153,18 @@ def check_analyst(statement: Statement, table_functions: frozenset[str]) -> None
         StatementError: not a reading statement, or one that would reach files, the network or other servers.
     """
 
-    def refuse(what: str) -> StatementError:
-        return StatementError(497, "ACCESS_DENIED", f"analyst: Not enough privileges: {what} is not allowed.")
-
     if statement.kind not in _ANALYST_STATEMENTS:
-        raise refuse(statement.kind or "this statement")
+        raise _refusal("analyst", statement.kind or "this statement")
     if _TYPOGRAPHIC_QUOTES.search(statement.sql):
-        raise refuse("a typographic quote (write ' or \")")
+        raise _refusal("analyst", "a typographic quote (write ' or \")")
+    if _NAMED_LATER.search(statement.sql):
+        raise _refusal("analyst", "a name as a parameter")
     outside = table_functions - HARMLESS_TABLE_FUNCTIONS
     before = ""
     for token in _tokens(statement.sql):
-        if token.kind == "quoted" and "\\" in token.text:
-            raise refuse("a backslash in a quoted name")
-        name = token.text.strip('`"').lower() if token.kind in {"word", "quoted"} else ""
-        if name in REACHES_OUTSIDE:
-            raise refuse(name)
+        name = _name(token, "analyst")
+        if name in REACHES_OUTSIDE or name in OTHERS_BUSINESS:
+            raise _refusal("analyst", name)
         if token.text == "(" and before in outside:
-            raise refuse(f"the table function {before}")
+            raise _refusal("analyst", f"the table function {before}")
         before = name

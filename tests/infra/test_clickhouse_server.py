@@ -298,18 +298,19 @@ def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
     try:
         for round_ in range(3):
             client = clickhouse_connect.get_client(host="127.0.0.1", port=port, username="aisleflow", password="w")
-            client.command("CREATE TABLE IF NOT EXISTS t (a UInt64) ENGINE = MergeTree ORDER BY a")
+            client.command("CREATE DATABASE IF NOT EXISTS kept")
+            client.command("CREATE TABLE IF NOT EXISTS kept.t (a UInt64) ENGINE = MergeTree ORDER BY a")
             killer = threading.Timer(random.uniform(0.2, 1.0), child.kill)
             killer.start()
             with pytest.raises((ClickHouseError, OSError)):
                 while True:
-                    client.insert("t", [[n] for n in range(confirmed, confirmed + 200)], column_names=["a"])
+                    client.insert("kept.t", [[n] for n in range(confirmed, confirmed + 200)], column_names=["a"])
                     confirmed += 200
             killer.join()
             child.wait()
             child = _serve(tmp_path, port)
             again = clickhouse_connect.get_client(host="127.0.0.1", port=port, username="aisleflow", password="w")
-            found = again.query("SELECT uniqExact(a) FROM t WHERE a < {n:UInt64}", parameters={"n": confirmed})
+            found = again.query("SELECT uniqExact(a) FROM kept.t WHERE a < {n:UInt64}", parameters={"n": confirmed})
             assert found.result_rows == [(confirmed,)], f"round {round_}"
     finally:
         child.terminate()
