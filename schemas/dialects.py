@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from hashlib import sha1
 from math import inf
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -61,6 +62,14 @@ def translate(record: dict[str, Any]) -> list[dict[str, Any]] | None:
     Raises:
         DialectError: a field is missing, has the wrong type, or contradicts another.
     """
+    events = translate_unchecked(record)
+    for event in events or ():
+        _check(record, event)
+    return events
+
+
+def translate_unchecked(record: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """As ``translate``, for a reader that checks the events itself: they may break rules of ``VisitEvent``."""
     kind = record.get("event_type")
     if kind is None and "queue_event_id" in record:
         return _queue(record, _flag(record, "abandoned"))
@@ -95,7 +104,7 @@ def _moment(record: dict[str, Any], event_type: str, visitor_field: str, time_fi
         event["zone_id"],
         event["timestamp"],
     )
-    return [_checked(event, visitor_field, time_field, *facts)]
+    return [_identified(event, *facts)]
 
 
 def _queue(record: dict[str, Any], abandoned: bool) -> list[dict[str, Any]]:
@@ -130,8 +139,8 @@ def _queue(record: dict[str, Any], abandoned: bool) -> list[dict[str, Any]]:
     }
     facts = (common["store_id"], _identity(record, "queue_event_id"))
     return [
-        _checked(join, visitor_field, "queue_join_ts", *facts, "join"),
-        _checked(leave, visitor_field, "queue_exit_ts", *facts, "leave"),
+        _identified(join, *facts, "join"),
+        _identified(leave, *facts, "leave"),
     ]
 
 
@@ -191,23 +200,41 @@ def _time(record: dict[str, Any], field: str) -> datetime:
 
 
 def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def _checked(event: dict[str, Any], visitor_field: str, time_field: str, *facts: str | None) -> dict[str, Any]:
-    """The event with its id, once our own contract takes it; a fault is reported under the record's field name."""
+def _identified(event: dict[str, Any], *facts: str | None) -> dict[str, Any]:
+    """The event with its id: ``uuid.uuid5`` without the objects that it makes on the way."""
     # A separator that no name may hold, so that ("a", "bc") and ("ab", "c") stay two facts.
-    event["event_id"] = str(uuid5(NAMESPACE, "\x1f".join(fact or "" for fact in facts)))
+    name = "\x1f".join([fact or "" for fact in facts])
+    digest = sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    event["event_id"] = f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
+    return event
+
+
+def _check(record: dict[str, Any], event: dict[str, Any]) -> None:
+    """Hold an event to our own contract; a fault is reported under the record's field name."""
     try:
         VisitEvent.model_validate(event)
     except ValidationError as error:
         field, reason = as_problem(error)
-        theirs = {
-            "visitor_id": visitor_field,
-            "timestamp": time_field,
-            "zone_id": "zone_name",
-            "store_id": "store_code",
-            "metadata.queue_depth": "queue_position_at_join",
-        }
-        raise DialectError(theirs.get(field, field), reason) from error
-    return event
+        raise DialectError(_their_field(record, event, field), reason) from error
+
+
+def _their_field(record: dict[str, Any], event: dict[str, Any], field: str) -> str:
+    """What the record calls a field of ours."""
+    moment = _MOMENTS.get(record.get("event_type"))  # type: ignore[arg-type]
+    if moment is not None:
+        _, visitor_field, time_field = moment
+    else:
+        visitor_field = "id_token" if record.get("id_token") is not None else "track_id"
+        time_field = "queue_join_ts" if event["event_type"] == "BILLING_QUEUE_JOIN" else "queue_exit_ts"
+    theirs = {
+        "visitor_id": visitor_field,
+        "timestamp": time_field,
+        "zone_id": "zone_name",
+        "store_id": "store_code",
+        "metadata.queue_depth": "queue_position_at_join",
+    }
+    return theirs.get(field, field)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from schemas.events import StoreLayout, ZoneType
@@ -37,8 +38,7 @@ class StoreCalendar:
         listed = self.zone_types.get(zone_id)
         if listed is not None:
             return listed == "BILLING"
-        name = zone_id.upper()
-        return any(word in name for word in BILLING_WORDS)
+        return _sounds_like_billing(zone_id)
 
     def business_day(self, at: int) -> date:
         """The date, in the store's time zone, of a moment in milliseconds since 1970."""
@@ -75,3 +75,9 @@ class StoreCalendar:
                 if start <= at < end:
                     return start
         return None
+
+
+@lru_cache(maxsize=10_000)
+def _sounds_like_billing(zone_id: str) -> bool:
+    name = zone_id.upper()
+    return any(word in name for word in BILLING_WORDS)

@@ -8,10 +8,12 @@ Pydantic, which names the field and the reason. Records of the second camera dia
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
 import orjson
@@ -20,7 +22,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from schemas import dialects, events
-from schemas.events import Count, Currency, DwellMs, EventId, EventType, Gtin, Name, Share, StoreId, Timestamp
+from schemas.events import Count, Currency, DwellMs, EventType, Gtin, Name, Share, StoreId, Timestamp
 from schemas.upcasters import UPCASTERS, VERSION_FIELD, VersionError
 
 MAX_RECORD_BYTES = 65_536
@@ -58,16 +60,20 @@ class MetadataFact(msgspec.Struct, gc=False):
 
 
 class VisitFact(msgspec.Struct, gc=False):
-    """A visit event as it is derived from. The last three fields are ours, under names that no sender uses."""
+    """A visit event as it is derived from. The fields after ``metadata`` are ours, whatever a sender puts there.
 
-    event_id: EventId
-    store_id: StoreId
-    camera_id: Name
-    visitor_id: Name
+    Texts carry no pattern here: msgspec would run five regular expressions a record, three times the cost of decoding.
+    ``_finish_visit`` checks them.
+    """
+
+    event_id: str
+    store_id: str
+    camera_id: str
+    visitor_id: str
     event_type: EventType
     timestamp: Timestamp
     confidence: Share
-    zone_id: Name | None = None
+    zone_id: str | None = None
     dwell_ms: DwellMs = 0
     is_staff: bool = False
     schema_version: Literal[1] = 1
@@ -76,6 +82,8 @@ class VisitFact(msgspec.Struct, gc=False):
     """Milliseconds since 1970."""
     key: Key = msgspec.field(default=(0, 0, 0, ""), name="\ue000key")
     queue_depth: int | None = msgspec.field(default=None, name="\ue000queue_depth")
+    arrived: int = msgspec.field(default=0, name="\ue000arrived")
+    """When Kafka took it, milliseconds since 1970; set by who read it from there."""
 
 
 class _TimeText(msgspec.Struct, gc=False):
@@ -105,6 +113,7 @@ class TransactionFact(msgspec.Struct):
     schema_version: Literal[1] = 1
     lines: list[LineFact] = []
     at: int = msgspec.field(default=0, name="\ue000at")
+    arrived: int = msgspec.field(default=0, name="\ue000arrived")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,37 @@ class Refusal:
     event_id: str | None = None
 
 
-_visit_decoder = msgspec.json.Decoder(VisitFact)
+class _Checked(dict[str, str]):
+    """Texts of one kind, each looked at once: stores, cameras, zones and visitors recur in record after record.
+
+    ``known[text]`` is the text, one object however often it is read, or a ValueError.
+    """
+
+    MOST = 200_000
+
+    def __init__(self, pattern: str, max_length: int) -> None:
+        self._fits = re.compile(pattern.removesuffix("$") + r"\Z").match
+        self._max_length = max_length
+
+    def __missing__(self, text: str) -> str:
+        if len(text) > self._max_length or not self._fits(text):
+            raise ValueError(f"{text[:64]!r} is not a name")
+        if len(self) >= self.MOST:
+            self.clear()
+        self[text] = text
+        return text
+
+
+_is_event_id = re.compile(events.UUID_PATTERN.removesuffix("$") + r"\Z").match
+_are_event_ids = re.compile(rf"(?:{events.UUID_PATTERN.strip('^$')}\n)*").fullmatch
+_store_ids = _Checked(events.STORE_PATTERN, 64)
+_names = _Checked(events.NAME_PATTERN, 128)
+_metadata: dict[bytes, tuple[int | None, int]] = {}
+"""queue_depth and session_seq by the text of small metadata, which recurs too."""
+MOST_METADATA = 20_000
+SMALL_METADATA_BYTES = 256
+
+_decode_visit = msgspec.json.Decoder(VisitFact).decode
 _metadata_decoder = msgspec.json.Decoder(MetadataFact)
 _transaction_decoder = msgspec.json.Decoder(TransactionFact)
 _time_text_decoder = msgspec.json.Decoder(_TimeText)
@@ -129,18 +168,22 @@ def epoch_ms(moment: datetime) -> int:
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
-def _look_closer(raw: bytes, moment: datetime) -> None:
-    """Refuse what msgspec lets pass and the contract, read by Pydantic, does not; cheap for a record of usual size.
+def _look_closer(raw: bytes) -> None:
+    """Refuse what msgspec lets pass and the contract, read by Pydantic, does not.
 
     Raises:
         ValueError, msgspec.ValidationError: the record is not UTF-8, its time is not RFC 3339, or it is JSON beyond
         reason.
     """
     raw.decode()  # msgspec does not look into fields that it skips
-    if moment.tzinfo is not UTC or b'0000"' in raw:
-        _time_text_decoder.decode(raw)
+    _time_text_decoder.decode(raw)
     if len(raw) > USUAL_RECORD_BYTES:
         from_json(raw, allow_inf_nan=False, cache_strings="none")
+
+
+def _is_plain(raw: bytes, moment: datetime) -> bool:
+    """Whether there is nothing for ``_look_closer`` to find: ASCII, of usual size, a time that ends in Z or +00:00."""
+    return raw.isascii() and len(raw) <= USUAL_RECORD_BYTES and moment.tzinfo is UTC and b'0000"' not in raw
 
 
 def _time_problem(at: int, latest_ms: int) -> Refusal | None:
@@ -152,23 +195,45 @@ def _time_problem(at: int, latest_ms: int) -> Refusal | None:
 
 
 def _finish_visit(fact: VisitFact, latest_ms: int) -> Refusal | None:
-    """Fill in the derived fields; a refusal says which rule over several fields is broken."""
-    fact.at = at = epoch_ms(fact.timestamp)
-    if (problem := _time_problem(at, latest_ms)) is not None:
-        return problem
-    if (reason := events.zone_problem(fact.event_type, fact.zone_id)) is not None:
+    """Check what the decoder does not, all but the event_id, and fill in the derived fields; a refusal says which rule
+    over several fields is broken.
+
+    Raises:
+        ValueError, msgspec.ValidationError: a field is not as the contract says; Pydantic can tell which.
+    """
+    fact.event_id = event_id = fact.event_id.lower()
+    fact.store_id = _store_ids[fact.store_id]
+    fact.camera_id = _names[fact.camera_id]
+    fact.visitor_id = _names[fact.visitor_id]
+    event_type = fact.event_type
+    if (zone_id := fact.zone_id) is not None:
+        fact.zone_id = _names[zone_id]
+    elif (reason := events.zone_problem(event_type, None)) is not None:
         return Refusal("zone_id", reason)
-    fact.event_id = fact.event_id.lower()
-    raw = bytes(fact.metadata)
-    seq = 0
-    if raw != b"{}":
-        if len(raw) > events.MAX_METADATA_BYTES:
+    since = fact.timestamp - _EPOCH
+    fact.at = at = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    if not EARLIEST_MS <= at <= latest_ms:
+        return _time_problem(at, latest_ms)
+    metadata = bytes(fact.metadata)
+    details = _metadata.get(metadata)
+    if details is None:
+        if len(metadata) > events.MAX_METADATA_BYTES:
             return Refusal("metadata", f"is larger than {events.MAX_METADATA_BYTES} bytes")
-        details = _metadata_decoder.decode(raw)
-        fact.queue_depth = details.queue_depth
-        seq = details.session_seq or 0
-    fact.key = (at, seq, EVENT_RANK[fact.event_type], fact.event_id)
+        details = _read_metadata(metadata)
+    fact.queue_depth, seq = details
+    fact.key = (at, seq, EVENT_RANK[event_type], event_id)
     return None
+
+
+def _read_metadata(raw: bytes) -> tuple[int | None, int]:
+    """queue_depth, and session_seq or 0."""
+    read = _metadata_decoder.decode(raw)
+    details = read.queue_depth, read.session_seq or 0
+    if len(raw) <= SMALL_METADATA_BYTES:
+        if len(_metadata) >= MOST_METADATA:
+            _metadata.clear()
+        _metadata[raw] = details
+    return details
 
 
 def read_visit_event(raw: bytes, latest_ms: int) -> list[VisitFact] | Refusal:
@@ -184,12 +249,77 @@ def read_visit_event(raw: bytes, latest_ms: int) -> list[VisitFact] | Refusal:
     try:
         if len(raw) > MAX_RECORD_BYTES:
             return Refusal("", f"is larger than {MAX_RECORD_BYTES} bytes")
-        fact = _visit_decoder.decode(raw)
-        _look_closer(raw, fact.timestamp)
+        fact = _decode_visit(raw)
+        if not _is_plain(raw, fact.timestamp):
+            _look_closer(raw)
+        if not _is_event_id(fact.event_id):
+            raise ValueError("event_id is not a UUID")
         problem = _finish_visit(fact, latest_ms)
         return [fact] if problem is None else Refusal(problem.field, problem.reason, fact.event_id)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         return _second_look(raw, latest_ms, error)
+
+
+class Record(Protocol):
+    """What a reader needs of a Kafka record."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its bytes, None for a tombstone."""
+
+    @property
+    def timestamp(self) -> int:
+        """When Kafka took it, milliseconds since 1970."""
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read_visit_events(records: Sequence[R], max_future_ms: int) -> tuple[list[VisitFact], list[tuple[R, Refusal]]]:
+    """Read records of the ``visit-events`` topic, each judged alone, as ``read_visit_event`` does one.
+
+    Args:
+        records: in the order of the log.
+        max_future_ms: how far a timestamp may lie ahead of its arrival.
+
+    Returns:
+        The facts in that order, ``arrived`` filled in; and the records that hold none, with the reason.
+    """
+    facts: list[VisitFact] = []
+    refused: list[tuple[R, Refusal]] = []
+    for record in records:
+        # The usual record takes the short way; anything else the reader of one, which tells what is wrong.
+        try:
+            raw = record.value
+            fact = _decode_visit(raw)  # type: ignore[arg-type]
+            arrived = record.timestamp
+            if _is_plain(raw, fact.timestamp) and _finish_visit(fact, arrived + max_future_ms) is None:  # type: ignore[arg-type]
+                fact.arrived = arrived
+                facts.append(fact)
+                continue
+        except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError, TypeError):
+            pass
+        _read_alone(record, max_future_ms, facts, refused)
+    # One regular expression over all ids costs half of what one for each does. The length: no id may hold a newline.
+    ids = "\n".join([*(fact.event_id for fact in facts), ""])
+    if len(ids) != 37 * len(facts) or not _are_event_ids(ids):
+        facts, refused = [], []
+        for record in records:
+            _read_alone(record, max_future_ms, facts, refused)
+    return facts, refused
+
+
+def _read_alone(record: R, max_future_ms: int, facts: list[VisitFact], refused: list[tuple[R, Refusal]]) -> None:
+    if record.value is None:
+        refused.append((record, Refusal("", "has no value")))
+        return
+    found = read_visit_event(record.value, record.timestamp + max_future_ms)
+    if isinstance(found, Refusal):
+        refused.append((record, found))
+        return
+    for fact in found:
+        fact.arrived = record.timestamp
+        facts.append(fact)
 
 
 def _second_look(raw: bytes, latest_ms: int, error: Exception) -> list[VisitFact] | Refusal:
@@ -201,20 +331,24 @@ def _second_look(raw: bytes, latest_ms: int, error: Exception) -> list[VisitFact
     if not isinstance(record, dict):
         return Refusal("", "is not a JSON object")
     try:
-        translated = dialects.translate(record)
-    except ValueError as problem:
-        return Refusal(getattr(problem, "field", ""), _brief(problem), _event_id(record))
-    if translated is None:
-        match brought_forward("VisitEvent", raw):
-            case None:
-                return _explain(events.VisitEvent, raw, error, _event_id(record))
-            case Refusal() as refusal:
-                return refusal
-            case bytes() as present:
-                return read_visit_event(present, latest_ms)
+        translated = dialects.translate_unchecked(record)
+        if translated is not None:
+            return _finish_translated(translated, latest_ms)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error_of_ours:
+        return _explain_dialect(record, error_of_ours)
+    match brought_forward("VisitEvent", raw):
+        case None:
+            return _explain(events.VisitEvent, raw, error, _event_id(record))
+        case Refusal() as refusal:
+            return refusal
+        case bytes() as present:
+            return read_visit_event(present, latest_ms)
+
+
+def _finish_translated(translated: list[dict[str, Any]], latest_ms: int) -> list[VisitFact] | Refusal:
     facts = []
     for item in translated:
-        fact = _visit_decoder.decode(orjson.dumps(item))
+        fact = _decode_visit(orjson.dumps(item))
         if (finding := _finish_visit(fact, latest_ms)) is not None:
             return Refusal(finding.field, finding.reason, fact.event_id)
         facts.append(fact)
@@ -227,7 +361,8 @@ def read_transaction(raw: bytes, latest_ms: int) -> TransactionFact | Refusal:
         if len(raw) > MAX_RECORD_BYTES * 4:
             return Refusal("", f"is larger than {MAX_RECORD_BYTES * 4} bytes")
         fact = _transaction_decoder.decode(raw)
-        _look_closer(raw, fact.timestamp)
+        if not _is_plain(raw, fact.timestamp):
+            _look_closer(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         match brought_forward("Transaction", raw):
             case None:
@@ -307,6 +442,15 @@ def _explain(model: type[events.Event], raw: bytes, error: Exception, event_id: 
     except ValidationError as problems:
         return Refusal(*events.as_problem(problems), event_id)
     return Refusal("", _brief(error), event_id)
+
+
+def _explain_dialect(record: dict[str, Any], error: Exception) -> Refusal:
+    """Why a record of the other dialect holds no fact, in that dialect's words."""
+    try:
+        dialects.translate(record)
+    except ValueError as named:
+        error = named
+    return Refusal(getattr(error, "field", ""), _brief(error), _event_id(record))
 
 
 def _event_id(record: dict[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 
 import faust
@@ -23,6 +24,10 @@ from stream_processors.history import History
 # One derivation joins these, so one worker must hold the same partition of each.
 DERIVED_TOPICS = (topics.VISIT_EVENTS.name, topics.TRANSACTIONS.name, topics.STORE_LAYOUTS.name)
 
+# Collections of the young only: the state, millions of objects, has no cycles, and passes over it would cost more than
+# deriving. What cycles there are come from a request or a task, and die young.
+GC_THRESHOLDS = (50_000, 20, 1_000_000)
+
 logger = log.get(__name__)
 
 
@@ -42,7 +47,8 @@ def build(settings: Settings) -> faust.App:
     app = create_app(
         settings,
         DERIVED_TOPICS,
-        derive=derivation.run,
+        prepare=derivation.prepare,
+        finish=derivation.finish,
         on_rebalance=derivation.forget,
         watch=watch.run,
         beat=liveness.beat,
@@ -61,6 +67,7 @@ def run(settings: Settings, index: int) -> None:
     log.configure(settings.log_level)
     for chatty in ("faust", "mode", "aiokafka"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    gc.set_threshold(*GC_THRESHOLDS)
     start_http_server(settings.metrics_port + index, addr="127.0.0.1")
     app = build(settings)
     loop = asyncio.new_event_loop()

@@ -2,7 +2,8 @@
 
 The order of a cycle is what makes it exact (``docs/delivery.md``): read, drop what is stored already, insert raw facts,
 remember their ids, bring the store days they touch up to date, insert derived rows, and only then let the engine
-acknowledge.
+acknowledge. The first two steps are ``prepare``, which runs while the cycle before is still written; the rest is
+``finish``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 from aisleflow import log, metrics
 from aisleflow.settings import Settings
@@ -29,7 +30,7 @@ from schemas.reading import (
     epoch_ms,
     read_layout,
     read_transaction,
-    read_visit_event,
+    read_visit_events,
 )
 from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
 from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
@@ -47,6 +48,8 @@ from stream_processors.store_day import (
 )
 
 logger = log.get(__name__)
+I = TypeVar("I")  # noqa: E741
+F = TypeVar("F")
 
 EVENT_COLUMNS = (
     *("event_id", "store_id", "camera_id", "visitor_id", "event_type", "timestamp", "zone_id"),
@@ -72,45 +75,69 @@ class TooManyInvalid(Exception):
 
 @dataclass
 class Cycle:
-    """What one cycle read: facts with the time Kafka took them (milliseconds), and what was refused."""
+    """What one cycle read: facts (layouts with the time Kafka took them, milliseconds), and what was refused."""
 
-    visits: list[tuple[VisitFact, int]] = field(default_factory=list)
-    transactions: list[tuple[TransactionFact, int]] = field(default_factory=list)
+    visits: list[VisitFact] = field(default_factory=list)
+    transactions: list[TransactionFact] = field(default_factory=list)
     layouts: list[tuple[StoreLayout, int]] = field(default_factory=list)
     refused: list[DeadLetter] = field(default_factory=list)
     records: int = 0
 
 
 @dataclass
-class Parted:
-    """A cycle's facts: the new ones with the time Kafka took them (milliseconds), and those that are stored already,
-    under the same content or another.
+class Prepared:
+    """A cycle that is read and looked up: its facts by identity, the first of each, and which identities ClickHouse
+    held when it was asked.
     """
 
-    visits: list[tuple[VisitFact, int]]
-    transactions: list[tuple[TransactionFact, int]]
+    token: str
+    cycle: Cycle
+    events: dict[str, VisitFact]
+    receipts: dict[tuple[str, str], TransactionFact]
+    stored_events: set[str]
+    stored_receipts: dict[tuple[str, str], int]
+
+
+@dataclass
+class Parted:
+    """A cycle's facts: the new ones, and those that are stored already, under the same content or another."""
+
+    visits: list[VisitFact]
+    transactions: list[TransactionFact]
     stored_events: list[VisitFact]
     stored_receipts: list[tuple[str, Receipt]]
 
-    @property
-    def store_ids(self) -> set[str]:
-        """The stores concerned."""
-        return {store_id for store_id, _ in self.moments()}
-
-    def moments(self) -> Iterator[tuple[str, int]]:
-        """(store_id, time) of everything that a day must be open for. A payment just after midnight concerns the
-        evening before too.
-        """
-        for fact, _ in self.visits:
-            yield fact.store_id, fact.at
+    def by_store(self) -> dict[str, StoreFacts]:
+        """The same, store by store."""
+        stores: defaultdict[str, StoreFacts] = defaultdict(StoreFacts)
+        for fact in self.visits:
+            stores[fact.store_id].visits.append(fact)
         for stored in self.stored_events:
-            yield stored.store_id, stored.at
-        for receipt, _ in self.transactions:
-            yield receipt.store_id, receipt.at
-            yield receipt.store_id, receipt.at - PURCHASE_WINDOW_MS
-        for store_id, (at, _) in self.stored_receipts:
-            yield store_id, at
-            yield store_id, at - PURCHASE_WINDOW_MS
+            stores[stored.store_id].stored_events.append(stored)
+        for receipt in self.transactions:
+            stores[receipt.store_id].receipts.append((receipt.at, receipt.transaction_id))
+        for store_id, stored_receipt in self.stored_receipts:
+            stores[store_id].receipts.append(stored_receipt)
+        return stores
+
+
+@dataclass
+class StoreFacts:
+    """What a cycle brings to one store."""
+
+    visits: list[VisitFact] = field(default_factory=list)
+    stored_events: list[VisitFact] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    """New and stored ones: a day ignores those it has."""
+
+    def moments(self) -> list[int]:
+        """The times for which a day must be open. A payment just after midnight concerns the evening before too."""
+        return [
+            *[fact.at for fact in self.visits],
+            *[stored.at for stored in self.stored_events],
+            *[at for at, _ in self.receipts],
+            *[at - PURCHASE_WINDOW_MS for at, _ in self.receipts],
+        ]
 
 
 @dataclass
@@ -128,53 +155,67 @@ class Store:
             return newest.day
         return self.calendar.business_day(at)
 
+    def days_of(self, moments: Sequence[int]) -> set[date]:
+        """The business days of some moments."""
+        newest = self.newest
+        if newest is not None and newest.start <= min(moments) and max(moments) < newest.end:
+            return {newest.day}
+        return {self.day_of(at) for at in moments}
+
 
 def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cycle:
     """Read the records of a cycle, each judged alone."""
     cycle = Cycle()
     for batch in batches:
         topic = batch.tp.topic.removeprefix(prefix)
-        for record in batch.records:
-            cycle.records += 1
-            arrived = record.timestamp
-            value = record.value
-            if value is None:
-                found: Any = Refusal("", "has no value")
-            elif topic == topics.VISIT_EVENTS.name:
-                found = read_visit_event(value, arrived + max_future_ms)
-                if found.__class__ is list:
-                    cycle.visits += [(fact, arrived) for fact in found]
-                    continue
-            elif topic == topics.TRANSACTIONS.name:
-                found = read_transaction(value, arrived + max_future_ms)
-                if isinstance(found, TransactionFact):
-                    cycle.transactions.append((found, arrived))
-                    continue
-            else:
-                found = read_layout(value, arrived + max_future_ms)
-                if isinstance(found, StoreLayout):
-                    cycle.layouts.append((found, arrived))
-                    continue
-            cycle.refused.append(
-                DeadLetter(batch.tp.topic, batch.tp.partition, record.offset, record.key, value, "read", found)
-            )
+        refused: list[tuple[Any, Refusal]] = []
+        if topic == topics.VISIT_EVENTS.name:
+            facts, refused = read_visit_events(batch.records, max_future_ms)
+            cycle.visits += facts
+        else:
+            for record in batch.records:
+                value, latest_ms = record.value, record.timestamp + max_future_ms
+                if value is None:
+                    refused.append((record, Refusal("", "has no value")))
+                elif topic == topics.TRANSACTIONS.name:
+                    receipt = read_transaction(value, latest_ms)
+                    if isinstance(receipt, Refusal):
+                        refused.append((record, receipt))
+                    else:
+                        receipt.arrived = record.timestamp
+                        cycle.transactions.append(receipt)
+                else:
+                    layout = read_layout(value, latest_ms)
+                    if isinstance(layout, Refusal):
+                        refused.append((record, layout))
+                    else:
+                        cycle.layouts.append((layout, record.timestamp))
+        cycle.refused += [
+            DeadLetter(batch.tp.topic, batch.tp.partition, record.offset, record.key, record.value, "read", refusal)
+            for record, refusal in refused
+        ]
+        cycle.records += len(batch.records)
         metrics.RECORDS.labels(topic).inc(len(batch.records))
     return cycle
 
 
-def event_rows(facts: Iterable[tuple[VisitFact, int]]) -> list[Row]:
-    """Visit events as rows of ``events``."""
+def event_rows(facts: Iterable[VisitFact]) -> list[Row]:
+    """Visit events as rows of ``events``. The metadata goes as the JSON that it is; ClickHouse keeps its text."""
     return [
         (
-            *(fact.event_id, fact.store_id, fact.camera_id, fact.visitor_id, fact.event_type, clickhouse_time(fact.at)),
-            *(fact.zone_id or "", fact.dwell_ms, fact.is_staff, fact.confidence, bytes(fact.metadata).decode()),
-            clickhouse_time(arrived),
+            *(fact.event_id, fact.store_id, fact.camera_id, fact.visitor_id, fact.event_type, fact.at / 1000),
+            *(fact.zone_id or "", fact.dwell_ms, fact.is_staff, fact.confidence, fact.metadata, fact.arrived / 1000),
         )
-        for fact, arrived in facts
+        for fact in facts
     ]
 
 
-def transaction_rows(facts: Iterable[tuple[TransactionFact, int]]) -> list[Row]:
+def event_id_rows(facts: Iterable[VisitFact]) -> list[Row]:
+    """Visit events as rows of ``event_ids``."""
+    return [(fact.event_id,) for fact in facts]
+
+
+def transaction_rows(facts: Iterable[TransactionFact]) -> list[Row]:
     """Transactions as rows of ``transactions``."""
     return [
         (
@@ -184,9 +225,9 @@ def transaction_rows(facts: Iterable[tuple[TransactionFact, int]]) -> list[Row]:
             [line.gtin or "" for line in fact.lines],
             [str(line.quantity) for line in fact.lines],
             [str(line.unit_price) for line in fact.lines],
-            clickhouse_time(arrived),
+            clickhouse_time(fact.arrived),
         )
-        for fact, arrived in facts
+        for fact in facts
     ]
 
 
@@ -214,6 +255,9 @@ class Derivation:
         self._dead_letters = dead_letters
         self._stores: dict[str, Store] = {}
         self._outcomes: deque[tuple[int, int]] = deque()
+        self._latest_events: set[str] = set()
+        """What the cycle finished last has stored, by identity: the next one was looked up before."""
+        self._latest_receipts: dict[tuple[str, str], TransactionFact] = {}
         self.touched_stores: set[str] = set()
         """Stores with new facts since somebody last cleared this set."""
 
@@ -221,23 +265,49 @@ class Derivation:
         """Drop all state; a cycle under way finishes on what it holds, and leaves nothing behind."""
         self._stores = {}
 
-    async def run(self, batches: Sequence[RecordBatch]) -> None:
-        """Derive a cycle's records; on return everything that follows from them is confirmed by ClickHouse and Kafka.
+    async def prepare(self, batches: Sequence[RecordBatch]) -> Prepared:
+        """Read a cycle's records and ask ClickHouse which of them it holds. Changes nothing."""
+        token = hashlib.sha256(" ".join(sorted(batch.offsets for batch in batches)).encode()).hexdigest()[:32]
+        with _timed("read"):
+            cycle = read(batches, self._settings.topic_prefix, self._settings.max_future_minutes * 60_000)
+        with _timed("part"):
+            events = _firsts([fact.event_id for fact in cycle.visits], cycle.visits)
+            receipts = _firsts(
+                [(fact.store_id, fact.transaction_id) for fact in cycle.transactions], cycle.transactions
+            )
+            stored_events, stored_receipts = await asyncio.gather(
+                self._ask(self._history.stored_events, list(events)),
+                self._ask(self._history.stored_transactions, list(receipts)),
+            )
+        return Prepared(token, cycle, events, receipts, stored_events, stored_receipts)
+
+    async def finish(self, prepared: Prepared) -> None:
+        """Derive a cycle; on return everything that follows from its records is confirmed by ClickHouse and Kafka.
+
+        Cycles must be finished in the order of their preparation, one at a time, and prepared no earlier than the one
+        before the last was finished.
 
         Raises:
             TooManyInvalid, CannotWrite, CannotBury: nothing may be acknowledged; the worker must stop.
         """
-        stores = self._stores
-        token = hashlib.sha256(" ".join(sorted(batch.offsets for batch in batches)).encode()).hexdigest()[:32]
-        with _timed("read"):
-            cycle = read(batches, self._settings.topic_prefix, self._settings.max_future_minutes * 60_000)
+        stores, token, cycle = self._stores, prepared.token, prepared.cycle
         await self._bury(cycle)
-        with _timed("part"):
-            parted = await self._part(cycle)
+        parted = self._part(prepared)
         with _timed("insert_facts"):
             await self._insert_facts(parted, cycle.layouts, token)
+        await asyncio.gather(
+            # Only now: an id that is known must be stored.
+            self._sink.insert("event_ids", EVENT_ID_COLUMNS, event_id_rows(parted.visits), token),
+            self._finish_derived(stores, cycle.layouts, parted, token),
+        )
+        metrics.CYCLE_RECORDS.observe(cycle.records)
+        self._evict(stores)
+
+    async def _finish_derived(
+        self, stores: dict[str, Store], layouts: list[tuple[StoreLayout, int]], parted: Parted, token: str
+    ) -> None:
         with _timed("derive"):
-            rows = await self._derive(stores, cycle.layouts, parted)
+            rows = await self._derive(stores, layouts, parted)
         with _timed("insert_derived"):
             await asyncio.gather(
                 self._sink.insert("zone_visits", ZONE_VISIT_COLUMNS, rows.zone_visits, token),
@@ -245,8 +315,6 @@ class Derivation:
             )
             # Last: a visit's row vouches for its zone visits.
             await self._sink.insert("visits", VISIT_COLUMNS, rows.visits, token)
-        metrics.CYCLE_RECORDS.observe(cycle.records)
-        self._evict(stores)
 
     async def _bury(self, cycle: Cycle) -> None:
         self._outcomes.append((cycle.records, len(cycle.refused)))
@@ -261,22 +329,30 @@ class Derivation:
             )
         await self._dead_letters.put(cycle.refused)
 
-    async def _part(self, cycle: Cycle) -> Parted:
-        """Part what is new, the first of each identity in the cycle, from what ClickHouse holds already."""
-        events = {item[0].event_id: item for item in reversed(cycle.visits)}
-        receipts = {(item[0].store_id, item[0].transaction_id): item for item in reversed(cycle.transactions)}
-        stored_events, stored_receipts = await asyncio.gather(
-            self._ask(self._history.stored_events, list(events)),
-            self._ask(self._history.stored_transactions, list(receipts)),
-        )
+    def _part(self, prepared: Prepared) -> Parted:
+        """Part what is new from what is stored, now that the cycle before is stored too."""
+        events, receipts = prepared.events, prepared.receipts
+        stored_events = prepared.stored_events | (events.keys() & self._latest_events)
+        stored_receipts = dict(prepared.stored_receipts)
+        for receipt in receipts.keys() & self._latest_receipts.keys():
+            stored_receipts[receipt] = self._latest_receipts[receipt].at
+        for identity in stored_events:
+            del events[identity]
+        for receipt in stored_receipts:
+            del receipts[receipt]
+        self._latest_events, self._latest_receipts = set(events), receipts
         parted = Parted(
-            visits=[events[identity] for identity in reversed(events) if identity not in stored_events],
-            transactions=[receipts[identity] for identity in reversed(receipts) if identity not in stored_receipts],
-            stored_events=[fact for fact, _ in cycle.visits if fact.event_id in stored_events],
+            visits=list(events.values()),
+            transactions=list(receipts.values()),
+            stored_events=[fact for fact in prepared.cycle.visits if fact.event_id in stored_events]
+            if stored_events
+            else [],
             stored_receipts=[(store_id, (at, name)) for (store_id, name), at in stored_receipts.items()],
         )
-        metrics.DUPLICATES.labels(topics.VISIT_EVENTS.name).inc(len(cycle.visits) - len(parted.visits))
-        metrics.DUPLICATES.labels(topics.TRANSACTIONS.name).inc(len(cycle.transactions) - len(parted.transactions))
+        metrics.DUPLICATES.labels(topics.VISIT_EVENTS.name).inc(len(prepared.cycle.visits) - len(parted.visits))
+        metrics.DUPLICATES.labels(topics.TRANSACTIONS.name).inc(
+            len(prepared.cycle.transactions) - len(parted.transactions)
+        )
         return parted
 
     async def _ask(self, question: Any, *arguments: Any) -> Any:
@@ -287,45 +363,20 @@ class Derivation:
 
     async def _insert_facts(self, parted: Parted, layouts: list[tuple[StoreLayout, int]], token: str) -> None:
         await asyncio.gather(
-            self._insert_events(parted.visits, token),
+            self._sink.insert("events", EVENT_COLUMNS, event_rows(parted.visits), token),
             self._sink.insert("transactions", TRANSACTION_COLUMNS, transaction_rows(parted.transactions), token),
             self._sink.insert("store_layouts", LAYOUT_COLUMNS, layout_rows(layouts), token),
         )
 
-    async def _insert_events(self, visits: list[tuple[VisitFact, int]], token: str) -> None:
-        await self._sink.insert("events", EVENT_COLUMNS, event_rows(visits), token)
-        # Only now: an id that is known must be stored.
-        ids = [(fact.event_id,) for fact, _ in visits]
-        await self._sink.insert("event_ids", EVENT_ID_COLUMNS, ids, token)
-
     async def _derive(
         self, stores: dict[str, Store], layouts: list[tuple[StoreLayout, int]], parted: Parted
     ) -> DerivedRows:
-        fresh = await self._open_stores(stores, layouts, parted)
-        fresh |= await self._open_days(stores, parted)
+        by_store = parted.by_store()
+        fresh = await self._open_stores(stores, layouts, by_store)
+        fresh |= await self._open_days(stores, by_store)
         touched: set[StoreDay] = set(fresh)
-        for fact, _ in parted.visits:
-            store = stores[fact.store_id]
-            day = store.days[store.day_of(fact.at)]
-            if day not in fresh:
-                day.take(fact)
-                touched.add(day)
-        # A stored fact is mostly a duplicate. But another worker may have stored it after this one opened the day (it
-        # was losing the partition as we got it), so memory need not hold it: its visit is derived anew.
-        for stored in parted.stored_events:
-            store = stores[stored.store_id]
-            day = store.days[store.day_of(stored.at)]
-            if day not in fresh:
-                day.late.add(stored.visitor_id)
-                touched.add(day)
-        receipts = [
-            (fact.store_id, (fact.at, fact.transaction_id)) for fact, _ in parted.transactions
-        ] + parted.stored_receipts
-        for store_id, receipt in receipts:
-            for day in _days_paid(stores[store_id], receipt[0]):
-                if day not in fresh:
-                    day.add_receipt(receipt)
-                    touched.add(day)
+        for store_id, facts in by_store.items():
+            touched |= _take(stores[store_id], facts, fresh)
         late = [(day, visitor_id) for day in touched for visitor_id in day.late]
         if late:
             metrics.EXACT_PATH.inc(len(late))
@@ -342,13 +393,13 @@ class Derivation:
         return rows
 
     async def _open_stores(
-        self, stores: dict[str, Store], new_layouts: list[tuple[StoreLayout, int]], parted: Parted
+        self, stores: dict[str, Store], new_layouts: list[tuple[StoreLayout, int]], by_store: Mapping[str, StoreFacts]
     ) -> set[StoreDay]:
         """Know the layout of every store in the cycle; one whose rules a new layout changes derives all of its days
         anew.
         """
         named_layouts = {layout.store_id for layout, _ in new_layouts}
-        missing = [name for name in parted.store_ids | named_layouts if name not in stores or name in named_layouts]
+        missing = [name for name in by_store.keys() | named_layouts if name not in stores or name in named_layouts]
         layouts = await self._ask(self._history.layouts, missing)
         fresh: set[StoreDay] = set()
         for name in missing:
@@ -367,17 +418,16 @@ class Derivation:
                 fresh |= restored
         return fresh
 
-    async def _open_days(self, stores: dict[str, Store], parted: Parted) -> set[StoreDay]:
+    async def _open_days(self, stores: dict[str, Store], by_store: Mapping[str, StoreFacts]) -> set[StoreDay]:
         """Load every store day that the cycle touches and memory lacks, in one go.
 
         Stored facts open their days too: this may be the replay after a crash, and opening compares what is written.
         """
-        wanted: dict[str, set[date]] = defaultdict(set)
-        for store_id, at in parted.moments():
+        wanted: dict[str, set[date]] = {}
+        for store_id, facts in by_store.items():
             store = stores[store_id]
-            day = store.day_of(at)
-            if day not in store.days:
-                wanted[store_id].add(day)
+            if missing := store.days_of(facts.moments()) - store.days.keys():
+                wanted[store_id] = missing
         return await self._open(stores, wanted)
 
     async def _open(self, stores: dict[str, Store], wanted: Mapping[str, set[date]]) -> set[StoreDay]:
@@ -411,9 +461,39 @@ class Derivation:
         metrics.OPEN_STORE_DAYS.set(days)
 
 
-def _days_paid(store: Store, at: int) -> set[StoreDay]:
-    """The days in memory that a transaction concerns: its own, and the one that ended up to five minutes before."""
-    return {store.days[store.day_of(at)], store.days[store.day_of(at - PURCHASE_WINDOW_MS)]}
+def _firsts(identities: Sequence[I], facts: Sequence[F]) -> dict[I, F]:
+    """The first fact of each identity, in their order."""
+    found = dict(zip(identities, facts, strict=True))
+    if len(found) < len(facts):
+        found = {}
+        for identity, fact in zip(identities, facts, strict=True):
+            found.setdefault(identity, fact)
+    return found
+
+
+def _take(store: Store, facts: StoreFacts, fresh: set[StoreDay]) -> set[StoreDay]:
+    """Give a store's days in memory what is new to them; returns those that took something. Fresh days have it already."""
+    touched: set[StoreDay] = set()
+    for fact in facts.visits:
+        day = store.days[store.day_of(fact.at)]
+        if day not in fresh:
+            day.take(fact)
+            touched.add(day)
+    # A stored fact is mostly a duplicate. But another worker may have stored it after this one opened the day (it was
+    # losing the partition as we got it), so memory need not hold it: its visit is derived anew.
+    for stored in facts.stored_events:
+        day = store.days[store.day_of(stored.at)]
+        if day not in fresh:
+            day.late.add(stored.visitor_id)
+            touched.add(day)
+    for receipt in facts.receipts:
+        # Its own day, and the one that ended up to five minutes before.
+        for date_ in {store.day_of(receipt[0]), store.day_of(receipt[0] - PURCHASE_WINDOW_MS)}:
+            day = store.days[date_]
+            if day not in fresh:
+                day.add_receipt(receipt)
+                touched.add(day)
+    return touched
 
 
 def _hold(store: Store, day: StoreDay) -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -283,13 +284,13 @@ def _fact(row: list[Any]) -> VisitFact:
     store_id, event_id, camera_id, visitor_id, event_type, at, zone_id, dwell_ms, is_staff, queue_depth, seq = row
     return VisitFact(
         event_id=event_id,
-        store_id=store_id,
-        camera_id=camera_id,
+        store_id=intern(store_id),
+        camera_id=intern(camera_id),
         visitor_id=visitor_id,
         event_type=event_type,
         timestamp=None,  # type: ignore[arg-type] # rules read `at`
         confidence=0.0,
-        zone_id=zone_id or None,
+        zone_id=intern(zone_id) if zone_id else None,
         dwell_ms=dwell_ms,
         is_staff=is_staff,
         at=at,

@@ -36,7 +36,7 @@ def steps_of(visit: Visit, claimed_at: int | None, transaction_id: str) -> list[
     """
     if visit.is_staff:
         return []
-    happenings = visit.queue_events
+    happenings: Iterable[tuple[Key, str, int | None]] = visit.queue_events
     if claimed_at is not None:
         purchase = ((claimed_at, AFTER_ALL_EVENTS, 0, transaction_id), "leave", None)
         happenings = sorted([*happenings, purchase], key=lambda happening: happening[0])
@@ -84,6 +84,8 @@ class QueueDay:
     def replace(self, visitor_id: str, steps: list[Step]) -> None:
         """Put a visit's steps in place of those it had."""
         old = self._by_visit.get(visitor_id, [])
+        if old == steps:
+            return
         same = 0
         while same < len(old) and same < len(steps) and old[same] == steps[same]:
             same += 1

@@ -70,9 +70,11 @@ class Written:
     queue_depth: dict[int, int] = field(default_factory=dict)
 
 
-def clickhouse_time(at: int) -> str:
-    """Milliseconds since 1970 as ClickHouse reads a DateTime64(3) in JSON."""
-    return f"{at // 1000:010d}.{at % 1000:03d}"
+def clickhouse_time(at: int) -> float:
+    """Milliseconds since 1970 as ClickHouse reads a DateTime64(3) in JSON: seconds. Exact, since a double is written
+    with the fewest digits that tell it from its neighbours: three decimals until the year 200000.
+    """
+    return at / 1000
 
 
 class StoreDay:
@@ -84,11 +86,12 @@ class StoreDay:
 
     __slots__ = (
         *("calendar", "conversion", "day", "day_text", "end", "facts", "idle_cycles", "late", "queue"),
-        *("start", "visits", "_is_fresh", "_paid", "_receipt_ids", "_touched", "_vanished"),
+        *("start", "visits", "_is_billing", "_is_fresh", "_paid", "_receipt_ids", "_touched", "_vanished"),
     )
 
     def __init__(self, calendar: StoreCalendar, day: date) -> None:
         self.calendar = calendar
+        self._is_billing = calendar.is_billing
         self.day = day
         self.day_text = day.isoformat()
         self.start, self.end = calendar.bounds(day)
@@ -117,7 +120,7 @@ class StoreDay:
         if visit is None:
             visit = self.visits[visitor_id] = Visit()
         if fact.key > visit.last_key and visitor_id not in self.late:
-            fold(visit, fact, self.calendar.is_billing, self.start)
+            fold(visit, fact, self._is_billing, self.start)
             self.facts += 1
             self._touched.add(visitor_id)
         else:
@@ -128,7 +131,7 @@ class StoreDay:
         under another visitor.
         """
         old = self.visits.get(visitor_id)
-        visit = derive(facts, self.calendar.is_billing, self.start)
+        visit = derive(facts, self._is_billing, self.start)
         if old is None and not visit.events:
             self.late.discard(visitor_id)
             return
@@ -159,7 +162,7 @@ class StoreDay:
         for fact in events:
             by_visitor.setdefault(fact.visitor_id, []).append(fact)
         for visitor_id, facts in by_visitor.items():
-            visit = self.visits[visitor_id] = derive(facts, self.calendar.is_billing, self.start)
+            visit = self.visits[visitor_id] = derive(facts, self._is_billing, self.start)
             self.facts += visit.events
             visit.zone_rows = written.zone_rows.get(visitor_id, 0)
         for receipt in receipts:
@@ -172,8 +175,7 @@ class StoreDay:
         }
         for visitor_id, visit in self.visits.items():
             if visitor_id not in self._touched:
-                for stay in visit.zone_visits:
-                    stay.is_written = True
+                visit.written()
         # Facts only grow, so a visit can vanish only from the days of another layout; else its events have expired.
         self._vanished = {
             visitor_id
@@ -190,8 +192,7 @@ class StoreDay:
         """Mark every visit for writing."""
         self._touched |= self.visits.keys()
         for visit in self.visits.values():
-            for stay in visit.zone_visits:
-                stay.is_written = False
+            visit.rewrite()
 
     def _as_written(self, visitor_id: str) -> WrittenVisit:
         visit = self.visits[visitor_id]
@@ -212,16 +213,23 @@ class StoreDay:
         """Carry changed visits and new transactions through conversion and queue; returns all visits whose rows may
         differ.
         """
+        conversion, queue = self.conversion, self.queue
         for visitor_id in touched:
             visit = self.visits[visitor_id]
-            self.conversion.set_presences(visitor_id, [] if visit.is_staff else visit.billing_presences())
-        touched = touched | {visitor for paid_at in self._paid for _, visitor in self.conversion.near(paid_at)}
+            if visit.has_billing_presence:
+                conversion.set_presences(visitor_id, [] if visit.is_staff else visit.billing_presences())
+            else:
+                conversion.set_presences(visitor_id, [])
+        touched = touched | {visitor for paid_at in self._paid for _, visitor in conversion.near(paid_at)}
         self._paid = []
-        touched |= self.conversion.attribute()
+        touched |= conversion.attribute()
         for visitor_id in touched:
-            claim = self.conversion.claims.get(visitor_id)
-            steps = queues.steps_of(self.visits[visitor_id], claim[0] if claim else None, claim[1] if claim else "")
-            self.queue.replace(visitor_id, steps)
+            visit = self.visits[visitor_id]
+            claim = conversion.claims.get(visitor_id)
+            if visit.queue_events or claim is not None:
+                queue.replace(visitor_id, queues.steps_of(visit, *(claim or (None, ""))))
+            else:
+                queue.replace(visitor_id, [])
         return touched
 
     def settle(self) -> DerivedRows:
@@ -236,49 +244,17 @@ class StoreDay:
         self._is_fresh = False
         for visitor_id in touched:
             visit = self.visits[visitor_id]
-            for ordinal, stay in enumerate(visit.zone_visits):
-                if not stay.is_written:
-                    stay.is_written = True
-                    rows.zone_visits.append(
-                        (
-                            *(
-                                store_id,
-                                day,
-                                visitor_id,
-                                ordinal,
-                                stay.zone_id,
-                                stay.camera_id,
-                                stay.is_billing,
-                                visit.is_staff,
-                            ),
-                            *(
-                                clickhouse_time(stay.started_at),
-                                clickhouse_time(stay.ended_at),
-                                stay.is_open,
-                                stay.dwell_ms,
-                            ),
-                            *(version, 0),
-                        )
-                    )
-            for ordinal in range(len(visit.zone_visits), visit.zone_rows):
-                rows.zone_visits.append(
-                    (
-                        store_id,
-                        day,
-                        visitor_id,
-                        ordinal,
-                        "",
-                        "",
-                        False,
-                        False,
-                        clickhouse_time(0),
-                        clickhouse_time(0),
-                        False,
-                        0,
-                        version,
-                        1,
-                    )
+            for stay in visit.unwritten:
+                started_at, ended_at = clickhouse_time(stay.started_at), clickhouse_time(stay.ended_at)
+                row = (
+                    *(store_id, day, visitor_id, stay.ordinal, stay.zone_id, stay.camera_id, stay.is_billing),
+                    *(visit.is_staff, started_at, ended_at, stay.is_open, stay.dwell_ms, version, 0),
                 )
+                rows.zone_visits.append(row)
+            for ordinal in range(len(visit.zone_visits), visit.zone_rows):
+                gone = (store_id, day, visitor_id, ordinal, "", "", False, False, 0, 0, False, 0, version, 1)
+                rows.zone_visits.append(gone)
+            visit.written()
             visit.zone_rows = len(visit.zone_visits)
             rows.visits.append(self._visit_row(visitor_id, visit, version))
         for visitor_id in self._vanished:
@@ -296,7 +272,7 @@ class StoreDay:
                 visit.entries,
                 len(visit.zone_visits),
             ),
-            *(bool(visit.billing_presences()), visit.joined_queue, visit.left_unserved and not purchased, purchased),
+            *(visit.has_billing_presence, visit.joined_queue, visit.left_unserved and not purchased, purchased),
             *(self._claim(visitor_id), visit.events, clickhouse_time(self.calendar.layout_ms), RULES, version),
             int(visitor_id in self._vanished),
         )

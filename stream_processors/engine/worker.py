@@ -1,8 +1,8 @@
 """The Faust worker: gathers batches, runs a cycle over them, acknowledges what the cycle has confirmed.
 
 Deriving knows nothing of Faust, and Faust nothing of deriving: between them stands ``Cycles``, which hands a list of
-``RecordBatch`` to a callable and acknowledges the messages that brought them once it returns. If it raises, nothing is
-acknowledged and the process ends: whoever runs it starts it again, and Kafka delivers the records anew.
+``RecordBatch`` to two callables and acknowledges the messages that brought them once the second returns. If one raises,
+nothing is acknowledged and the process ends: whoever runs it starts it again, and Kafka delivers the records anew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import faust
 from faust.types import TP, EventT, StreamT
@@ -23,7 +23,11 @@ from stream_processors.engine.scheduler import BatchingConsumer, BatchingSchedul
 
 logger = log.get(__name__)
 
-Derive = Callable[[Sequence[RecordBatch]], Awaitable[None]]
+T = TypeVar("T")
+Prepare = Callable[[Sequence[RecordBatch]], Awaitable[T]]
+"""What can be done of a cycle while the one before it is written."""
+Finish = Callable[[T], Awaitable[None]]
+"""The rest; on return all that follows from its records is confirmed."""
 
 # Messages waiting in the stream; each holds up to a fetch of one partition, so a handful bounds memory.
 STREAM_BUFFER_MESSAGES = 16
@@ -32,18 +36,24 @@ EXIT_FAILED = 76
 STOP_PATIENCE_S = 10.0
 
 
-class Cycles:
+class Cycles(Generic[T]):
     """Gathers messages for a moment, derives them together, acknowledges them together.
 
+    A cycle is prepared while the one before it is finished, since that one mostly waits for ClickHouse; cycles finish
+    in their order, one at a time.
+
     Back-pressure: ``offer`` waits while a full cycle is gathered, Faust's stream buffer fills behind it, and Faust
-    stops fetching.
+    stops fetching. At most three cycles are in memory.
 
     Two workers must never derive the same partition at once: each would write what follows from the facts it knows. So
     ``drain`` comes before a partition is handed on.
     """
 
-    def __init__(self, derive: Derive, beat: Callable[[], None], gather_s: float, max_records: int) -> None:
-        self._derive = derive
+    def __init__(
+        self, prepare: Prepare[T], finish: Finish[T], beat: Callable[[], None], gather_s: float, max_records: int
+    ) -> None:
+        self._prepare = prepare
+        self._finish = finish
         self._beat = beat
         self._gather_s = gather_s
         self._max_records = max_records
@@ -52,6 +62,7 @@ class Cycles:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._full = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._drains = 0
@@ -68,40 +79,59 @@ class Cycles:
         self._records += len(event.value.records)
         if self._records >= self._max_records:
             self._room.clear()
+            self._full.set()
         self._arrived.set()
 
     async def drain(self) -> None:
-        """Let go of what is gathered, which Kafka delivers anew, and wait until the cycle under way has ended."""
+        """Let go of what is gathered or prepared, which Kafka delivers anew, and wait until the cycle that is being
+        finished has ended.
+        """
         self._drains += 1
-        self._gathered, self._records = [], 0
-        self._room.set()
+        self._take()
         await self._idle.wait()
+
+    def _take(self) -> list[EventT]:
+        events, self._gathered, self._records = self._gathered, [], 0
+        self._full.clear()
+        self._room.set()
+        return events
 
     async def run(self) -> None:
         """Run cycles for ever; whatever a cycle raises ends the process unacknowledged."""
-        while True:
-            while not self._gathered:
-                self._arrived.clear()
-                await self._arrived.wait()
-            started = time.monotonic()
-            events, self._gathered, self._records = self._gathered, [], 0
-            self._room.set()
-            self._idle.clear()
-            await self._derive([event.value for event in events])
-            for event in events:
-                event.ack()
-            self._idle.set()
-            self._beat()
-            # A steady pace keeps inserts few and large; a worker that is behind has its next cycle full already.
-            spare = self._gather_s - (time.monotonic() - started)
-            if spare > 0 and self._room.is_set():
-                await asyncio.sleep(spare)
+        finishing: asyncio.Task[None] | None = None
+        try:
+            while True:
+                while not self._gathered:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                started, drains = time.monotonic(), self._drains
+                events = self._take()
+                prepared = await self._prepare([event.value for event in events])
+                await self._idle.wait()
+                if drains != self._drains:
+                    continue
+                self._idle.clear()
+                finishing = asyncio.create_task(_or_leave(self._end(prepared, events)))
+                # A steady pace keeps inserts few and large; a worker that is behind has its next cycle full already.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), self._gather_s - (time.monotonic() - started))
+        finally:
+            if finishing is not None:
+                finishing.cancel()
+
+    async def _end(self, prepared: T, events: Sequence[EventT]) -> None:
+        await self._finish(prepared)
+        for event in events:
+            event.ack()
+        self._idle.set()
+        self._beat()
 
 
 def create_app(
     settings: Settings,
     topics: Sequence[str],
-    derive: Derive,
+    prepare: Prepare[T],
+    finish: Finish[T],
     on_rebalance: Callable[[], None],
     watch: Callable[[Callable[[], set[int]]], Awaitable[None]],
     beat: Callable[[], None],
@@ -112,7 +142,8 @@ def create_app(
     Args:
         settings: broker, consumer group, pace.
         topics: the topics it reads, all with the same key and number of partitions.
-        derive: derives a cycle's batches; see ``Cycles``.
+        prepare: begins to derive a cycle's batches; see ``Cycles``.
+        finish: derives what is prepared.
         on_rebalance: called when partitions are taken from or given to this worker.
         watch: runs beside the cycles for as long as the worker; it is given a function that tells the partitions held.
         beat: called after every cycle.
@@ -141,7 +172,7 @@ def create_app(
         broker_max_poll_records=settings.max_batch_records,
     )
     app.transport.Consumer = BatchingConsumer
-    cycles = Cycles(derive, beat, settings.cycle_ms / 1000, settings.max_batch_records)
+    cycles = Cycles(prepare, finish, beat, settings.cycle_ms / 1000, settings.max_batch_records)
 
     @app.agent(app.topic(*(settings.topic_prefix + topic for topic in topics)), name="derive", concurrency=1)
     async def agent(stream: StreamT[RecordBatch]) -> None:

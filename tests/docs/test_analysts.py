@@ -67,7 +67,8 @@ async def derive(settings: Settings) -> None:
         for offset, (topic, value) in enumerate(messages[start : start + 20_000], start):
             record = SimpleNamespace(key=None, value=value, offset=offset, timestamp=arrived, headers=())
             by_topic.setdefault(settings.topic_prefix + topic, []).append(record)
-        await derivation.run([RecordBatch(TP(topic, 0), records) for topic, records in by_topic.items()])
+        batches = [RecordBatch(TP(topic, 0), records) for topic, records in by_topic.items()]
+        await derivation.finish(await derivation.prepare(batches))
     AnomalyWatch(settings, sink, history, producer, set()).look([shop.store_id for shop in shops])
 
 

@@ -25,6 +25,7 @@ class Told:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.prepared: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -32,12 +33,17 @@ class Told:
         batch = RecordBatch(EVENTS, [SimpleNamespace(offset=name)] * records)
         return SimpleNamespace(value=batch, ack=lambda: self.log.append(f"ack {name}"))
 
-    async def derive(self, batches: Sequence[RecordBatch]) -> None:
-        self.log.append(" ".join(["derive", *(batch.records[0].offset for batch in batches)]))
+    async def prepare(self, batches: Sequence[RecordBatch]) -> str:
+        names = " ".join(batch.records[0].offset for batch in batches)
+        self.prepared.append(names)
+        return names
+
+    async def derive(self, prepared: str) -> None:
+        self.log.append(f"derive {prepared}")
         await self.gate.wait()
 
-    def cycles(self, *, gather_s: float = 0.0, max_records: int = 100) -> Cycles:
-        return Cycles(self.derive, lambda: self.log.append("beat"), gather_s, max_records)
+    def cycles(self, *, gather_s: float = 0.0, max_records: int = 100) -> Cycles[str]:
+        return Cycles(self.prepare, self.derive, lambda: self.log.append("beat"), gather_s, max_records)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -93,12 +99,53 @@ async def test_a_full_cycle_makes_the_stream_wait_and_does_not_wait_itself() -> 
     await until(lambda: told.log == ["derive 1"])
     await cycles.offer(told.event("2", records=9))
     await cycles.offer(told.event("3", records=9))
-    waiting = asyncio.create_task(cycles.offer(told.event("4")))
     await settled()
-    assert not waiting.done(), "18 records are gathered and 10 are a full cycle"
+    assert told.prepared == ["1", "2 3"], "a full cycle does not wait for the moment to pass"
+    await cycles.offer(told.event("4", records=10))
+    waiting = asyncio.create_task(cycles.offer(told.event("5")))
+    await settled()
+    assert not waiting.done(), "10 records are gathered and 10 are a full cycle"
     told.gate.set()
     await until(waiting.done)
     assert "derive 2 3" in told.log, "a full cycle is not kept waiting for the moment to pass"
+    running.cancel()
+
+
+async def test_a_cycle_is_prepared_while_the_one_before_is_finished_and_finished_after_it() -> None:
+    told = Told()
+    told.gate.clear()
+    cycles = told.cycles(max_records=1)
+    running = asyncio.create_task(cycles.run())
+    for name in "1234":
+        offering = asyncio.create_task(cycles.offer(told.event(name)))
+        await settled()
+    assert told.prepared == ["1", "2"]
+    assert told.log == ["derive 1"]
+    assert not offering.done(), "one is finished, one prepared, one gathered: no more fits"
+    told.gate.set()
+    await until(lambda: "ack 4" in told.log)
+    assert [line for line in told.log if line != "beat"] == [
+        f"{what} {n}" for n in "1234" for what in ("derive", "ack")
+    ]
+    running.cancel()
+
+
+async def test_what_is_prepared_is_let_go_of_by_a_drain() -> None:
+    told = Told()
+    told.gate.clear()
+    cycles = told.cycles()
+    running = asyncio.create_task(cycles.run())
+    for name in "12":
+        await cycles.offer(told.event(name))
+        await settled()
+    assert told.prepared == ["1", "2"]
+    draining = asyncio.create_task(cycles.drain())
+    await settled()
+    told.gate.set()
+    await draining
+    await cycles.offer(told.event("3"))
+    await until(lambda: "ack 3" in told.log)
+    assert not {"derive 2", "ack 2"} & set(told.log)
     running.cancel()
 
 
@@ -142,17 +189,22 @@ def program(text: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("raised", ["ValueError('no')", "KeyboardInterrupt()", "SystemExit(0)"])
-def test_whatever_a_cycle_raises_ends_the_process_unacknowledged(raised: str) -> None:
+@pytest.mark.parametrize("where", ["prepare", "finish"])
+def test_whatever_a_cycle_raises_ends_the_process_unacknowledged(raised: str, where: str) -> None:
+    prepare = f"raise {raised}" if where == "prepare" else "return batches"
     done = program(f"""
         import asyncio
         from types import SimpleNamespace
         from stream_processors.engine.worker import Cycles, _or_leave
 
-        async def derive(batches):
+        async def prepare(batches):
+            {prepare}
+
+        async def finish(prepared):
             raise {raised}
 
         async def main():
-            cycles = Cycles(derive, lambda: print("IT-BEAT", flush=True), 0, 10)
+            cycles = Cycles(prepare, finish, lambda: print("IT-BEAT", flush=True), 0, 10)
             await cycles.offer(SimpleNamespace(value=SimpleNamespace(records=[1]), ack=lambda: print("IT-ACKED", flush=True)))
             await _or_leave(cycles.run())
 

@@ -62,6 +62,11 @@ class MortalSink(ClickHouseSink):
         await super().insert(table, columns, rows, token)
 
 
+async def derived(derivation: Derivation, batches: Sequence[RecordBatch]) -> None:
+    """A cycle from end to end."""
+    await derivation.finish(await derivation.prepare(batches))
+
+
 class Log:
     """A log of one partition per topic, and the worker that reads it."""
 
@@ -94,7 +99,7 @@ class Log:
         return [RecordBatch(TP(topic, 0), found) for topic, found in by_topic.items()]
 
     async def read(self, *records: tuple[str, Any]) -> None:
-        await self.derivation.run(self.batches(*records))
+        await derived(self.derivation, self.batches(*records))
 
     def world(self) -> World:
         world = World(ARRIVED + 86_400_000)
@@ -310,16 +315,16 @@ async def test_killed_between_any_two_inserts(log: Log, dies_before: str, same_c
     batches = log.batches(*records)
     log.sink.dies_before = dies_before
     with pytest.raises(Killed):
-        await log.derivation.run(batches)
+        await derived(log.derivation, batches)
     log.sink.dies_before = None
     log.restart()
     more = log.batches(event(store, "ZONE_EXIT", "2026-03-03T09:13:00Z", zone_id="CASH"))
     if same_cut:
-        await log.derivation.run(batches)
-        await log.derivation.run(more)
+        await derived(log.derivation, batches)
+        await derived(log.derivation, more)
     else:
-        await log.derivation.run(batches[:1])
-        await log.derivation.run(batches[1:] + more)
+        await derived(log.derivation, batches[:1])
+        await derived(log.derivation, batches[1:] + more)
     columns = "visitor_id, events, purchased, attributed_transaction_id, has_billing_presence, zone_visits"
     assert log.visits(store, columns) == [("V", 4, True, "T", True, 1)]
     query = "SELECT zone_id, is_open, dwell_ms FROM zone_visits FINAL WHERE store_id = %(store)s"
@@ -335,15 +340,30 @@ async def test_rows_that_follow_from_more_facts_are_written_though_the_records_w
     store = log.store()
     first = log.batches(event(store, "BILLING_QUEUE_JOIN", "2026-03-03T09:11:00Z"))
     second = log.batches(receipt(store, "T", "2026-03-03T09:12:00Z"))
-    await log.derivation.run(first)
+    await derived(log.derivation, first)
     log.sink.dies_before = "visits"
     with pytest.raises(Killed):
-        await log.derivation.run(second)
+        await derived(log.derivation, second)
     log.sink.dies_before = None
     log.restart()
-    await log.derivation.run(first)
-    await log.derivation.run(second)
+    await derived(log.derivation, first)
+    await derived(log.derivation, second)
     assert log.visits(store, "purchased, attributed_transaction_id") == [(True, "T")]
+
+
+async def test_what_the_cycle_before_stores_after_this_one_was_looked_up_is_a_duplicate(log: Log) -> None:
+    store = log.store()
+    entry, paid = event(store), receipt(store, "T", "2026-03-03T10:02:00Z")
+    first = await log.derivation.prepare(log.batches(entry, paid))
+    second = await log.derivation.prepare(
+        log.batches(entry, receipt(store, "T", "2026-03-03T10:02:00Z", 1.25), (EVENTS, {**entry[1], "visitor_id": "W"}))
+    )
+    await log.derivation.finish(first)
+    await log.derivation.finish(second)
+    assert log.visits(store, "visitor_id, events") == [("V", 1)]
+    assert log.rows(
+        "SELECT count(), toFloat64(any(basket_value)) FROM transactions WHERE store_id = %(store)s", store
+    ) == [(1, paid[1]["basket_value"])]
 
 
 async def test_what_another_worker_stored_meanwhile_is_found(log: Log) -> None:
@@ -355,9 +375,9 @@ async def test_what_another_worker_stored_meanwhile_is_found(log: Log) -> None:
     )
     log.sink.dies_before = "zone_visits"
     with pytest.raises(Killed):
-        await loser.run(batches)
+        await derived(loser, batches)
     log.sink.dies_before = None
-    await log.derivation.run(batches)
+    await derived(log.derivation, batches)
     assert log.visits(store, "events, zone_visits") == [(2, 1)]
 
 
@@ -378,15 +398,21 @@ async def test_any_cut_with_crashes_and_evictions_is_what_the_oracle_says(
     records[len(records) :] = found
     chance.shuffle(records[: len(shops)])
     while records:
-        batches = log.batches(*records[: (size := chance.randrange(1, 500))])
-        del records[:size]
+        # Mostly one cycle; sometimes a second is prepared before the first is finished.
+        cycles = []
+        for _ in range(chance.choice((1, 1, 2))):
+            cycles.append(log.batches(*records[: (size := chance.randrange(1, 500))]))
+            del records[:size]
         log.sink.dies_before = chance.choice(STEPS) if chance.random() < 0.5 else None
         try:
-            await log.derivation.run(batches)
+            prepared = [await log.derivation.prepare(batches) for batches in cycles]
+            for cycle in prepared:
+                await log.derivation.finish(cycle)
         except Killed:
             log.sink.dies_before = None
             log.restart()
-            await log.derivation.run(batches)
+            for batches in cycles:
+                await derived(log.derivation, batches)
     world = log.world()
     assert world.duplicates > 100
     for shop in shops:

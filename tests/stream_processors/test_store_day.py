@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import orjson
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +24,7 @@ from schemas.reading import VisitFact
 from schemas.topics import STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
 from stream_processors import store_day
 from stream_processors.conversion import Receipt
+from stream_processors.engine.sink import encode_rows
 from stream_processors.store_day import (
     QUEUE_DEPTH_COLUMNS,
     VISIT_COLUMNS,
@@ -417,9 +418,10 @@ def test_only_what_changed_is_written() -> None:
     assert rows.queue_depth == []
 
 
-@pytest.mark.parametrize(("moment", "text"), [(0, "0000000000.000"), (1_772_547_730_042, "1772547730.042")])
-def test_clickhouse_time(moment: int, text: str) -> None:
-    assert clickhouse_time(moment) == text
+@given(st.integers(0, 253_402_300_799_999))
+def test_clickhouse_time_is_exact_to_the_millisecond(moment: int) -> None:
+    written = Decimal(encode_rows([[clickhouse_time(moment)]]).strip().strip(b"[]").decode())
+    assert written * 1000 == moment
 
 
 def _parted(batch: Iterable[tuple[str, Any]]) -> tuple[list[VisitFact], list[Receipt]]:

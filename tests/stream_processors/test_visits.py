@@ -200,11 +200,18 @@ def test_times_are_those_of_the_first_and_last_event_in_order_not_in_arrival() -
 
 def as_plain(visit: Visit) -> tuple[object, ...]:
     """All of a visit that rules read."""
+    assert visit.open_stays == tuple(stay for stay in visit.zone_visits if stay.is_open)
+    assert visit.billing_stays == tuple(stay for stay in visit.zone_visits if stay.is_billing)
+    assert {stay.ordinal for stay in visit.unwritten} == {stay.ordinal for stay in visit.zone_visits}
     stays = [
         tuple(getattr(stay, name) for name in stay.__slots__ if name not in ("is_written",))
         for stay in visit.zone_visits
     ]
-    names = [name for name in Visit.__slots__ if name not in ("zone_visits", "zone_rows")]
+    names = [
+        name
+        for name in Visit.__slots__
+        if name not in ("zone_visits", "open_stays", "billing_stays", "unwritten", "zone_rows")
+    ]
     return (stays, *(getattr(visit, name) for name in names))
 
 
