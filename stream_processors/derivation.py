@@ -279,7 +279,7 @@ class Derivation:
                 self._ask(self._history.stored_events, list(events)),
                 self._ask(self._history.stored_transactions, list(receipts)),
             )
-        return Prepared(token, cycle, events, receipts, stored_events, stored_receipts)
+        return Prepared(token, cycle, events, receipts, set(stored_events), stored_receipts)
 
     async def finish(self, prepared: Prepared) -> None:
         """Derive a cycle; on return everything that follows from its records is confirmed by ClickHouse and Kafka.
@@ -435,7 +435,8 @@ class Derivation:
         days = [StoreDay(stores[name].calendar, day) for name, dates in wanted.items() for day in sorted(dates)]
         if days:
             with _timed("load_days"):
-                await self._sink.until_answered(self._history.restore, days)
+                for portion in await self._sink.until_answered(self._history.portions, days):
+                    await self._sink.until_answered(self._history.restore, portion)
         for day in days:
             _hold(stores[day.calendar.store_id], day)
         return set(days)

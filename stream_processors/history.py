@@ -23,6 +23,10 @@ from stream_processors.store_day import StoreDay, Written, WrittenVisit
 MAX_IDS_PER_QUERY = 5_000
 # The more at once, the more of them share a granule.
 MAX_EVENT_IDS_PER_QUERY = 50_000
+# Days of stores are restored in portions of this size: what is read for them is some kilobytes an event for a moment.
+FEW_DAYS = 8
+MAX_DAYS_AT_ONCE = 5_000
+MAX_EVENTS_AT_ONCE = 300_000
 QUERY_SETTINGS = {"max_query_size": 16 * 2**20}
 
 _IDS = re.compile("[0-9a-f,-]*")
@@ -113,6 +117,26 @@ class History:
                         found[day, fact.visitor_id].append(fact)
         return found
 
+    def portions(self, days: Sequence[StoreDay]) -> list[list[StoreDay]]:
+        """Days to restore, in portions whose events fit in memory at once, beside the state that they become."""
+        if len(days) <= FEW_DAYS:
+            return [list(days)]
+        events: dict[tuple[str, str], int] = {}
+        query = """SELECT store_id, toString(toDate(timestamp)), count() FROM events
+            WHERE (store_id, toDate(timestamp)) IN %(keys)s GROUP BY 1, 2"""
+        for keys in _chunks(list({key for day in days for key in _utc_keys(day)})):
+            events.update(((store_id, date_), count) for store_id, date_, count in self._rows(query, {"keys": keys}))
+        portions: list[list[StoreDay]] = []
+        room = 0
+        for day in days:
+            size = 1 + sum(events.get(key, 0) for key in _utc_keys(day))
+            if size > room or len(portions[-1]) >= MAX_DAYS_AT_ONCE:
+                portions.append([])
+                room = max(size, MAX_EVENTS_AT_ONCE)
+            portions[-1].append(day)
+            room -= size
+        return portions
+
     def restore(self, days: Sequence[StoreDay]) -> None:
         """Fill new store days from their facts, and compare them with the rows that are written."""
         by_store: dict[str, list[StoreDay]] = defaultdict(list)
@@ -122,9 +146,7 @@ class History:
         receipts: dict[StoreDay, list[Receipt]] = defaultdict(list)
         written: dict[StoreDay, Written] = defaultdict(Written)
 
-        utc_keys = tuple(
-            {(day.calendar.store_id, utc_date.isoformat()) for day in days for utc_date in _utc_dates(day)}
-        )
+        utc_keys = tuple({key for day in days for key in _utc_keys(day)})
         query = f"""SELECT {_EVENT_COLUMNS} FROM events FINAL
             WHERE (store_id, toDate(timestamp)) IN %(keys)s ORDER BY received_at LIMIT 1 BY event_id"""  # noqa: S608
         for row in self._rows(query, {"keys": utc_keys}):
@@ -277,6 +299,11 @@ def _utc_dates(day: StoreDay) -> list[date]:
     first = datetime.fromtimestamp(day.start / 1000, UTC).date()
     last = datetime.fromtimestamp((day.end - 1) / 1000, UTC).date()
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _utc_keys(day: StoreDay) -> list[tuple[str, str]]:
+    """(store_id, UTC date) of the events that a day may hold."""
+    return [(day.calendar.store_id, date_.isoformat()) for date_ in _utc_dates(day)]
 
 
 def _fact(row: list[Any]) -> VisitFact:

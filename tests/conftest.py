@@ -19,9 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from aisleflow.settings import Settings
+
+# A property that holds slowly on a busy machine still holds.
+hypothesis.settings.register_profile("aisleflow", deadline=None)
+hypothesis.settings.load_profile("aisleflow")
 
 START_TIMEOUT_S = 60
 REAL_PARTS = {"kafka", "clickhouse", "world", "make_world"}

@@ -9,14 +9,17 @@ Offsets: messages of one partition are acknowledged in their order (``Cycles`` s
 one says all. ``BatchingConsumer`` commits what follows it and never passes a batch that is not acknowledged. Faust's
 own bookkeeping expects a message per offset: it takes the offsets between two of our messages for gaps, loses the gap
 behind offset 0 and counts the message after a gap twice, and either way commits stop.
+
+``BareRecords`` saves the dataclass that aiokafka makes of every record, two fifths of what fetching one costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
+from aiokafka.consumer import fetcher
+from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
@@ -36,6 +39,18 @@ class RecordBatch(NamedTuple):
         return f"{self.tp.topic}-{self.tp.partition}-{self.records[0].offset}-{self.records[-1].offset}"
 
 
+class BareRecords(fetcher.PartitionRecords):
+    """aiokafka's reader of a fetch, which gives the records as its C code read them: they have all that we ask for."""
+
+    def _consumer_record(self, tp: Any, record: Any) -> Any:
+        return record
+
+    @classmethod
+    def install(cls) -> None:
+        """Have the consumers of this process read so; their class is named nowhere but in the module."""
+        fetcher.PartitionRecords = cls
+
+
 class BatchingScheduler(SchedulingStrategyT):
     """Delivers each partition's records as one message whose value is a ``RecordBatch``."""
 
@@ -43,7 +58,15 @@ class BatchingScheduler(SchedulingStrategyT):
         """One message per partition that has records, with the last record's offset and timestamp."""
         for tp, fetched in records.items():
             if fetched:
-                yield tp, replace(fetched[-1], key=None, value=RecordBatch(tp, fetched), headers=())
+                last = fetched[-1]
+                batch = RecordBatch(tp, fetched)
+                yield (
+                    tp,
+                    ConsumerRecord(
+                        *(tp.topic, tp.partition, last.offset, last.timestamp, last.timestamp_type),
+                        *(None, batch, None, 0, 0, ()),
+                    ),
+                )
 
 
 class BatchingConsumer(Consumer):

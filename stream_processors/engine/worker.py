@@ -19,7 +19,7 @@ from faust.types import TP, EventT, StreamT
 
 from aisleflow import log
 from aisleflow.settings import Settings
-from stream_processors.engine.scheduler import BatchingConsumer, BatchingScheduler, RecordBatch
+from stream_processors.engine.scheduler import BareRecords, BatchingConsumer, BatchingScheduler, RecordBatch
 
 logger = log.get(__name__)
 
@@ -172,6 +172,7 @@ def create_app(
         broker_max_poll_records=settings.max_batch_records,
     )
     app.transport.Consumer = BatchingConsumer
+    BareRecords.install()
     cycles = Cycles(prepare, finish, beat, settings.cycle_ms / 1000, settings.max_batch_records)
 
     @app.agent(app.topic(*(settings.topic_prefix + topic for topic in topics)), name="derive", concurrency=1)

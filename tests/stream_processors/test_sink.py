@@ -187,11 +187,11 @@ async def test_waits_for_a_server_that_was_killed(tmp_path: Path) -> None:
         "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": password[::-1],
     }
     url = f"http://aisleflow:{password}@127.0.0.1:{port}/default"
-    retries = 0
+    attempts = 0
 
     def count() -> None:
-        nonlocal retries
-        retries += 1
+        nonlocal attempts
+        attempts += 1
 
     def start() -> contextlib.AbstractContextManager[object]:
         return process(command, tmp_path / "server.log", lambda: answers(port), passwords)
@@ -205,7 +205,7 @@ async def test_waits_for_a_server_that_was_killed(tmp_path: Path) -> None:
         server.wait()  # type: ignore[attr-defined]
     writing = asyncio.create_task(sink.insert("facts", COLUMNS, [(2, "b")], "second"))
     async with asyncio.timeout(30):
-        while retries < 2:
+        while attempts < 3:
             await asyncio.sleep(0.05)
     assert not writing.done()
     with start():
