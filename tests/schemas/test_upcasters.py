@@ -47,7 +47,7 @@ class ThirdFact(VisitFact, kw_only=True):
 def of_three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Visit events as if two versions lay behind them."""
     monkeypatch.setitem(UPCASTERS, "VisitEvent", Upcaster((milliseconds, zone)))
-    monkeypatch.setattr(reading, "_visit_decoder", msgspec.json.Decoder(ThirdFact))
+    monkeypatch.setattr(reading, "_decode_visit", msgspec.json.Decoder(ThirdFact).decode)
 
 
 def read(record: dict[str, Any]) -> Any:
