@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test faults lint bench bench-freshness bench-decoding bench-throughput soak back-pressure
+.PHONY: help install vision demo test kill-test faults lint bench bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -44,8 +44,14 @@ lint: install ## Style, types and the rooms' borders
 bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak
 	@set -e; for file in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
-bench-freshness: install ## How old an answer is at 2,000 events/s
-	$(BIN)/python -m benchmarks.freshness
+bench-freshness: install ## How old an answer is: steady, at the highest rate, in a rebalance (9 minutes)
+	$(BIN)/python -m benchmarks.freshness $(BENCH_ARGS)
+
+bench-scaling: install ## Cost by workers, shops and open visits; what comes back how fast (half an hour)
+	$(BIN)/python -m benchmarks.scaling $(BENCH_ARGS)
+
+bench-ingest: install ## Events over HTTP beside producing to Kafka (2 minutes)
+	$(BIN)/python -m benchmarks.ingest $(BENCH_ARGS)
 
 # The peers that we measure ourselves against need older packages than we do, so they have a venv of their own.
 $(PEERS_INSTALLED): requirements/bench.txt | install

@@ -78,6 +78,10 @@ def world(kafka: str, clickhouse: str, folder: Path, **overrides: Any) -> Settin
     return settings
 
 
+# What a worker's log says when it is given partitions.
+ASSIGNED = "partitions_assigned"
+
+
 class Part:
     """A program of ours as a child process; its log is a file, shown when it ends by itself."""
 
@@ -95,12 +99,18 @@ class Part:
             )
         self.pid = self._process.pid
 
+    def said(self) -> str:
+        """Its log."""
+        return self._log.read_text(errors="replace")
+
     def check(self) -> None:
-        """Raises:
-        RuntimeError: it has ended by itself.
+        """See that it runs.
+
+        Raises:
+            RuntimeError: it has ended by itself.
         """
         if self._process.poll() is not None:
-            raise RuntimeError(f"{self._log.stem}: {self._log.read_text(errors='replace')[-3000:]}")
+            raise RuntimeError(f"{self._log.stem}: {self.said()[-3000:]}")
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         """End it, in order unless told otherwise."""

@@ -31,7 +31,7 @@ import numpy as np
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
 from benchmarks._load import Load, Record, Sender, Traffic, publish, store_names
-from benchmarks._parts import Log, Part, Place, cpu_seconds, memory_bytes, parts, world
+from benchmarks._parts import ASSIGNED, Log, Part, Place, cpu_seconds, memory_bytes, parts, world
 from benchmarks._report import report
 from schemas.topics import VISIT_EVENTS
 
@@ -54,7 +54,7 @@ class Ran(NamedTuple):
     workers_cpu_s: float
     clickhouse_cpu_s: float
     caught_up_s: dict[int, float]
-    """By partition: when its last record was confirmed, in seconds from the first one confirmed anywhere."""
+    """By partition: when its last record was confirmed, in seconds from when the first worker was given partitions."""
 
 
 @contextmanager
@@ -65,36 +65,34 @@ def workers(settings: Settings, count: int) -> Iterator[list[Part]]:
 
 
 def drain(settings: Settings, running: Sequence[Part], clickhouse_pid: int, *, every_s: float = 0.05) -> Ran:
-    """Time workers over what is on the log. The time until the first confirmation, in which they start and join, is left out, and
-    so are the records that it confirms.
-    """
+    """Time workers over what is on the log, from when each was given partitions: starting and joining are no throughput."""
     log = Log(settings)
     ends = log.ends()
-    pids = [part.pid for part in running]
-    first = None
+    records = sum(ends[place] - offset for place, offset in log.committed().items())
+    cpu: dict[int, float] = {}
+    began, clickhouse = 0.0, 0.0
     caught_up: dict[int, float] = {}
     while True:
-        committed = log.committed()
-        now = time.monotonic()
-        lag = {place: end - committed[place] for place, end in ends.items()}
-        if first is None and any(committed.values()):
-            first = now, sum(map(cpu_seconds, pids)), cpu_seconds(clickhouse_pid), sum(lag.values())
-        if first is not None:
-            for number in {place[1] for place in ends} - caught_up.keys():
-                if not any(behind for place, behind in lag.items() if place[1] == number):
-                    caught_up[number] = now - first[0]
-        if not any(lag.values()):
-            break
         for part in running:
             part.check()
+            if part.pid not in cpu and ASSIGNED in part.said():
+                if not cpu:
+                    began, clickhouse = time.monotonic(), cpu_seconds(clickhouse_pid)
+                cpu[part.pid] = cpu_seconds(part.pid)
+        committed = log.committed()
+        now = time.monotonic()
+        behind = {number: 0 for _, number in ends}
+        for place, end in ends.items():
+            behind[place[1]] += end - committed[place]
+        caught_up |= {number: now - began for number in behind.keys() - caught_up.keys() if not behind[number]}
+        if not any(behind.values()):
+            break
         time.sleep(every_s)
     log.close()
-    assert first is not None
-    began, cpu, clickhouse, records = first
     return Ran(
         records,
         now - began,
-        sum(map(cpu_seconds, pids)) - cpu,
+        sum(cpu_seconds(pid) - before for pid, before in cpu.items()),
         cpu_seconds(clickhouse_pid) - clickhouse,
         caught_up,
     )
@@ -123,6 +121,7 @@ def bench_workers(events: int, rounds: int, counts: Sequence[int], shops: int) -
                         ran = drain(settings, running, clickhouse_pid)
                     loud_in = partitions_of(settings, records).get(LOUD, -1)
                     found.setdefault((keys, count), []).append((ran, loud_in))
+                    print(keys, count, *ran[:4], flush=True)
         for (keys, count), runs in found.items():
             quiet = [max(s for n, s in ran.caught_up_s.items() if n != loud_in) for ran, loud_in in runs]
             loudest = [ran.caught_up_s[loud_in] for ran, loud_in in runs if loud_in >= 0]
@@ -274,6 +273,7 @@ def bench_shops(events: int, rounds: int, sizes: Sequence[int]) -> None:
                     round(statistics.median(memory) / 2**20),
                 )
             )
+            print(*rows[-1], flush=True)
         report(
             "scaling_shops",
             PACKAGES,
@@ -423,6 +423,7 @@ def bench_state(events: int, sizes: Sequence[int], shops: int) -> None:
                     *(round(again.clickhouse_cpu_s, 1), round(again.memory / 2**20), round(again.most_memory / 2**20)),
                 )
             )
+            print(*rows[-1], flush=True)
             with clickhouse_client(settings) as client:  # so that the next size has the machine for itself
                 client.command(f"DROP DATABASE {client.database}")
         counted = [float(visits) for visits, *_ in grown]
