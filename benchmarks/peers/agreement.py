@@ -67,25 +67,27 @@ def write_truth(settings: Settings) -> int:
     """
     work = Work(settings)
     batch = Batch()
-    events: dict[str, tuple[VisitFact, int]] = {}
-    receipts: dict[tuple[str, str], tuple[TransactionFact, int]] = {}
+    events: dict[str, VisitFact] = {}
+    receipts: dict[tuple[str, str], TransactionFact] = {}
     records = 0
     for topic, value, arrived in everything(settings):
         records += 1
         if topic == work.transactions:
-            paid = read_transaction(value, arrived + work.latest_ms)
+            paid = read_transaction(value, arrived + work.max_future_ms)
             if isinstance(paid, TransactionFact):
-                receipts.setdefault((paid.store_id, paid.transaction_id), (paid, arrived))
+                paid.arrived = arrived
+                receipts.setdefault((paid.store_id, paid.transaction_id), paid)
         else:
-            seen = read_visit_event(value, arrived + work.latest_ms)
+            seen = read_visit_event(value, arrived + work.max_future_ms)
             for fact in seen if isinstance(seen, list) else ():
-                events.setdefault(fact.event_id, (fact, arrived))
+                fact.arrived = arrived
+                events.setdefault(fact.event_id, fact)
     batch.visits, batch.transactions = list(events.values()), list(receipts.values())
     seen_on: defaultdict[DayKey, list[VisitFact]] = defaultdict(list)
     paid_on: defaultdict[DayKey, list[Receipt]] = defaultdict(list)
-    for fact, _ in batch.visits:
+    for fact in batch.visits:
         seen_on[fact.store_id, work.shops.day_of(fact.store_id, fact.at)].append(fact)
-    for paid, _ in batch.transactions:
+    for paid in batch.transactions:
         for day in work.shops.days_paid(paid.store_id, paid.at):
             paid_on[paid.store_id, day].append((paid.at, paid.transaction_id))
     for store_id, date_ in seen_on.keys() | paid_on.keys():

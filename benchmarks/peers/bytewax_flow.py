@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import bytewax.operators as op
@@ -26,7 +27,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
 from benchmarks.peers.work import Batch, Day, Record, Work, settings, topics
-from schemas.reading import Refusal, TransactionFact, VisitFact, read_transaction, read_visit_event
+from schemas.reading import TransactionFact, VisitFact
 
 BATCH_SIZE = 10_000
 EPOCH = timedelta(seconds=10)
@@ -40,29 +41,23 @@ Item = tuple[date, VisitFact | TransactionFact, bool, Record]
 """(business day, fact, whether the day is its own, record): a payment concerns the day before too, just after midnight."""
 
 
-def read(messages: list[KafkaSourceMessage[bytes, bytes]]) -> Iterable[tuple[str, Item]]:
+@cache
+def name(store_id: str, day: date) -> str:
+    """The key of a store day: Bytewax takes only text."""
+    return f"{store_id}|{day}"
+
+
+def read(messages: list[KafkaSourceMessage[bytes, bytes]]) -> list[tuple[str, Item]]:
     """Records to facts, under the store days that they concern."""
     shops = work.shops
+    records = [work.record(message.topic, message.value, message.timestamp[1]) for message in messages]
     found: list[tuple[str, Item]] = []
-    for message in messages:
-        value, arrived = message.value, message.timestamp[1]
-        if message.topic == work.transactions:
-            paid = read_transaction(value, arrived + work.latest_ms)
-            if isinstance(paid, Refusal):
-                work.bury(message.topic, value, paid)
-                continue
-            days = shops.days_paid(paid.store_id, paid.at)
-            record = True, value, arrived
-            found += [(f"{paid.store_id}|{day}", (day, paid, day is days[0], record)) for day in days]
-            continue
-        seen = read_visit_event(value, arrived + work.latest_ms)
-        if isinstance(seen, Refusal):
-            work.bury(message.topic, value, seen)
-            continue
-        record = False, value, arrived
-        for fact in seen:
-            day = shops.day_of(fact.store_id, fact.at)
-            found.append((f"{fact.store_id}|{day}", (day, fact, True, record)))
+    for fact, record in work.visits([record for record in records if not record.is_transaction]):
+        day = shops.day_of(fact.store_id, fact.at)
+        found.append((name(fact.store_id, day), (day, fact, True, record)))
+    for paid, record in work.receipts([record for record in records if record.is_transaction]):
+        days = shops.days_paid(paid.store_id, paid.at)
+        found += [(name(paid.store_id, day), (day, paid, day is days[0], record)) for day in days]
     return found
 
 
@@ -76,7 +71,7 @@ class DayLogic(StatefulBatchLogic[Item, Batch, tuple[str, date, list[Record]]]):
         if resumed:
             self._store_id, self._date, self._log = resumed
             self._day = Day(work.shops.calendar(self._store_id), self._date)
-            self._day.restore(self._log, work.latest_ms)
+            self._day.restore(self._log, work.max_future_ms)
             # What was not settled before the snapshot may not have been written.
             self._settle_at = datetime.now(UTC)
 
@@ -89,12 +84,12 @@ class DayLogic(StatefulBatchLogic[Item, Batch, tuple[str, date, list[Record]]]):
         for _, fact, is_own, record in values:
             if isinstance(fact, VisitFact):
                 if day.take(fact):
-                    new.visits.append((fact, record[2]))
+                    new.visits.append(fact)
                     log.append(record)
             elif day.add_receipt(fact):
                 log.append(record)
                 if is_own:
-                    new.transactions.append((fact, record[2]))
+                    new.transactions.append(fact)
         if self._settle_at is None:
             self._settle_at = datetime.now(UTC) + SETTLE_AFTER
         return (new,), self.RETAIN

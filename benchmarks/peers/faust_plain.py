@@ -77,20 +77,23 @@ async def derive(stream: faust.StreamT[bytes]) -> None:
 async def process(work: Work, events: list[faust.EventT]) -> None:
     """Derive and write one batch."""
     batch = Batch()
-    new: defaultdict[tuple[DayKey, int], list[Record]] = defaultdict(list)
+    partitions: dict[str, int] = {}
+    records = []
     for event in events:
         message = event.message
-        arrived = int(message.timestamp * 1000)
-        for key in work.take(message.topic, message.value, arrived, batch):
-            new[key, message.partition].append((message.topic == work.transactions, message.value, arrived))
+        records.append(work.record(message.topic, message.value, int(message.timestamp * 1000)))
+        partitions[message.key.decode()] = message.partition
+    new: defaultdict[DayKey, list[Record]] = defaultdict(list)
+    for key, record in work.take(records, batch):
+        new[key].append(record)
     work.settle(batch)
     work.flush_dead_letters()
     await asyncio.to_thread(work.write, batch)
-    for (key, partition), records in new.items():
-        name, value = piece(key, chunks[key]), _pack(records)
+    for key, logged in new.items():
+        name, value = piece(key, chunks[key]), _pack(logged)
         chunks[key] += 1
         logs.data[name] = value
-        logs.send_changelog(partition, name, value)
+        logs.send_changelog(partitions[key[0]], name, value)
     await app.producer.flush()
 
 

@@ -58,10 +58,10 @@ class Rows(BaseSink):
     def derive(self, value: bytes, _key: Any, arrived: int, _headers: Any, state: State[Any, Any]) -> None:
         """Take one record."""
         self._state = state
-        topic = message_context().topic
-        for key in self._work.take(topic, value, arrived, self._batch):
-            log = self._logs.setdefault(key, Log())
-            log.open.append(self._pack((topic == self._work.transactions, value, arrived)))
+        record = self._work.record(message_context().topic, value, arrived)
+        for key, _ in self._work.take((record,), self._batch):
+            log = self._logs[key]
+            log.open.append(self._pack(record))
             state.set_bytes(piece(key, log.full), _as_list(log.open))
             if len(log.open) == PIECE_RECORDS:
                 log.full += 1

@@ -19,8 +19,7 @@ def main() -> None:
 
     def derive(messages: list[Any]) -> None:
         batch = Batch()
-        for message in messages:
-            work.take(message.topic(), message.value(), message.timestamp()[1], batch)
+        work.take([work.record(m.topic(), m.value(), m.timestamp()[1]) for m in messages], batch)
         work.settle(batch)
         work.flush_dead_letters()
         work.write(batch)
