@@ -289,8 +289,8 @@ def read_visit_events(records: Sequence[R], max_future_ms: int) -> tuple[list[Vi
     refused: list[tuple[R, Refusal]] = []
     for record in records:
         # The usual record takes the short way; anything else the reader of one, which tells what is wrong.
+        raw = record.value
         try:
-            raw = record.value
             fact = _decode_visit(raw)  # type: ignore[arg-type]
             arrived = record.timestamp
             if _is_plain(raw, fact.timestamp) and _finish_visit(fact, arrived + max_future_ms) is None:  # type: ignore[arg-type]

@@ -110,8 +110,11 @@ class Parted:
     def by_store(self) -> dict[str, StoreFacts]:
         """The same, store by store."""
         stores: defaultdict[str, StoreFacts] = defaultdict(StoreFacts)
+        visits: defaultdict[str, list[VisitFact]] = defaultdict(list)
         for fact in self.visits:
-            stores[fact.store_id].visits.append(fact)
+            visits[fact.store_id].append(fact)
+        for store_id, facts in visits.items():
+            stores[store_id].visits = facts
         for stored in self.stored_events:
             stores[stored.store_id].stored_events.append(stored)
         for receipt in self.transactions:
@@ -161,6 +164,18 @@ class Store:
         if newest is not None and newest.start <= min(moments) and max(moments) < newest.end:
             return {newest.day}
         return {self.day_of(at) for at in moments}
+
+    def by_day(self, facts: list[VisitFact]) -> dict[date, list[VisitFact]]:
+        """Facts by their business days, each day's in their order."""
+        if not facts:
+            return {}
+        days = self.days_of([fact.at for fact in facts])
+        if len(days) == 1:
+            return {days.pop(): facts}
+        found: dict[date, list[VisitFact]] = {day: [] for day in days}
+        for fact in facts:
+            found[self.day_of(fact.at)].append(fact)
+        return found
 
 
 def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cycle:
@@ -475,10 +490,11 @@ def _firsts(identities: Sequence[I], facts: Sequence[F]) -> dict[I, F]:
 def _take(store: Store, facts: StoreFacts, fresh: set[StoreDay]) -> set[StoreDay]:
     """Give a store's days in memory what is new to them; returns those that took something. Fresh days have it already."""
     touched: set[StoreDay] = set()
-    for fact in facts.visits:
-        day = store.days[store.day_of(fact.at)]
+    for date_, visits in store.by_day(facts.visits).items():
+        day = store.days[date_]
         if day not in fresh:
-            day.take(fact)
+            for fact in visits:
+                day.take(fact)
             touched.add(day)
     # A stored fact is mostly a duplicate. But another worker may have stored it after this one opened the day (it was
     # losing the partition as we got it), so memory need not hold it: its visit is derived anew.
