@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test faults lint bench bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure
+.PHONY: help install vision demo test kill-test faults lint bench bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -61,6 +61,9 @@ $(PEERS_INSTALLED): requirements/bench.txt | install
 
 bench-throughput: install $(PEERS_INSTALLED) ## Ours, plain Faust, Quix Streams, Bytewax and a bare copy, at the same work
 	$(BIN)/python -m benchmarks.throughput $(BENCH_ARGS)
+
+bench-queries: install ## How long answers take over 100 million events of 1,000 shops (20 minutes)
+	$(BIN)/python -m benchmarks.queries $(BENCH_ARGS)
 
 bench-decoding: install ## How fast records are read
 	$(BIN)/python -m benchmarks.decoding

@@ -18,13 +18,16 @@ import fcntl
 import hmac
 import json
 import logging
+import math
 import os
 import re
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -61,11 +64,17 @@ MAX_STATEMENT_BYTES = 16 * 1024 * 1024
 MAX_BUFFERED_RESULT_BYTES = 512 * 1024 * 1024
 #: The largest body of each user's request, as it comes and unpacked: who cannot insert sends statements only.
 LARGEST_BODY = {WRITER: MAX_BODY_BYTES, ANALYST: MAX_STATEMENT_BYTES}
+#: A result under it is sent in one piece, without a thread for each chunk.
+SMALL_RESULT_BYTES = 64 * 1024
+#: Under it, compressing costs more than it saves.
+WORTH_COMPRESSING_BYTES = 4 * 1024
+#: A statement under it is read without a thread, and remembered: programs ask the same with other parameters.
+SMALL_STATEMENT_BYTES = 8 * 1024
 #: Requests of one user that run at once; more wait, and an analyst's cannot keep the workers' waiting.
 CONCURRENT_REQUESTS = {WRITER: 16, ANALYST: 8}
 
 #: Formats whose chunks, put one after another, are the whole: no header, footer or separator.
-_STREAMED_FORMATS = {"Native", "RowBinary", "JSONEachRow", "TabSeparated", "TSV", "CSV"}
+_STREAMED_FORMATS = {"Native", "RowBinary", "JSONEachRow", "JSONCompactEachRow", "TabSeparated", "TSV", "CSV"}
 _NOT_SETTINGS = {
     "add_http_cors_header", "buffer_size", "client_protocol_version", "compress", "database", "decompress",
     "default_format", "enable_http_compression", "http_headers_progress_interval_ms", "password", "query", "query_id",
@@ -139,13 +148,13 @@ class Query:
 class Answer:
     """A result: its format, its chunks of bytes (the first is already there) and what was read and written.
 
-    ``close`` ends what still runs; it may block.
+    ``close`` ends what still runs; it may block. Without it all chunks are there.
     """
 
     format: str
-    chunks: Iterator[bytes]
+    chunks: Iterable[bytes]
     summary: Mapping[str, int]
-    close: Callable[[], None] = lambda: None
+    close: Callable[[], None] | None = None
 
 
 # What the engine lets anybody do, whatever a statement says: tables and their rows. No files, no network, no other servers,
@@ -206,19 +215,12 @@ class Engine:
         connection = connect(self._path)
         self._prepare(connection, query, bounded=not streamed)
         if statement.data is not None:
-            return Answer(chosen, iter(()), _insert(connection, query))
+            return Answer(chosen, (), _insert(connection, query))
         if streamed and (answer := _stream(connection, query, chosen)) is not None:
             return answer
         result = connection.query(statement.sql, chosen, params=dict(query.parameters))
-        summary = {
-            "read_rows": result.storage_rows_read(),
-            "read_bytes": result.storage_bytes_read(),
-            "written_rows": result.rows_written(),
-            "written_bytes": result.bytes_written(),
-            "result_rows": result.rows_read(),
-            "elapsed_ns": int(result.elapsed() * 1e9),
-        }
-        return Answer(chosen, iter((result.bytes(),)), summary)
+        written = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
+        return Answer(chosen, (result.bytes(),), _read_for([result]) | written)
 
     @staticmethod
     def _prepare(connection: Any, query: Query, *, bounded: bool) -> None:
@@ -287,20 +289,36 @@ def _stream(connection: Any, query: Query, chosen: str) -> Answer | None:
         if "Streaming query is not supported" in str(error):
             return None
         raise
-    first = stream.fetch()
-
-    def chunks() -> Iterator[bytes]:
-        chunk = first
-        while chunk is not None:
-            yield chunk.bytes()
-            chunk = stream.fetch()
+    begun = list(_fetched(stream, SMALL_RESULT_BYTES))
 
     def close() -> None:
         with suppress(ChdbError):
             stream.cancel()
         connection.close()
 
-    return Answer(chosen, chunks(), {}, close)
+    pieces = [chunk.bytes() for chunk in begun]
+    if sum(map(len, pieces)) >= SMALL_RESULT_BYTES:
+        return Answer(chosen, chain(pieces, (chunk.bytes() for chunk in _fetched(stream))), {}, close)
+    close()
+    return Answer(chosen, pieces, _read_for(begun))
+
+
+def _fetched(stream: Any, enough: float = math.inf) -> Iterator[Any]:
+    """The next chunks of a result, until it ends or they are enough bytes."""
+    size = 0
+    while size < enough and (chunk := stream.fetch()) is not None:
+        size += chunk.size()
+        yield chunk
+
+
+def _read_for(chunks: Sequence[Any]) -> dict[str, int]:
+    """What was read for a result, given all of its chunks, and how large it is."""
+    return {
+        "read_rows": sum(chunk.storage_rows_read() for chunk in chunks),
+        "read_bytes": sum(chunk.storage_bytes_read() for chunk in chunks),
+        "result_rows": sum(chunk.rows_read() for chunk in chunks),
+        "elapsed_ns": int(max((chunk.elapsed() for chunk in chunks), default=0) * 1e9),
+    }
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------------------
@@ -403,7 +421,13 @@ class Server:
             given |= await _form(request, raw)
             raw = b""
         encoding = request.headers.get("content-encoding", "")
-        statement = await anyio.to_thread.run_sync(_statement, given.get("query", ""), raw, encoding, limit)
+        text = given.get("query", "")
+        if not raw and len(text) < SMALL_STATEMENT_BYTES:
+            statement = _small_statement(text.encode())
+        elif not text and not encoding and len(raw) < SMALL_STATEMENT_BYTES:
+            statement = _small_statement(raw)
+        else:
+            statement = await anyio.to_thread.run_sync(_statement, text, raw, encoding, limit)
         return Query(
             user=user,
             statement=statement,
@@ -438,12 +462,14 @@ class Server:
         headers |= {"X-ClickHouse-Format": answer.format, "X-ClickHouse-Exception-Tag": tag}
         if answer.summary:
             headers["X-ClickHouse-Summary"] = json.dumps({name: str(value) for name, value in answer.summary.items()})
+        media = "application/json" if answer.format.startswith("JSON") else "text/plain; charset=utf-8"
+        if answer.close is None and sum(map(len, answer.chunks)) < WORTH_COMPRESSING_BYTES:
+            return Response(b"".join(answer.chunks), headers=headers, media_type=media)
         packed = None
         if request.query_params.get("enable_http_compression", "0") in {"1", "true"}:
             packed = compressor(request.headers.get("accept-encoding", ""))
         if packed:
             headers["Content-Encoding"] = packed[0]
-        media = "application/json" if answer.format.startswith("JSON") else "text/plain; charset=utf-8"
 
         def body() -> Iterator[bytes]:
             pack, flush = packed[1:] if packed else (bytes, bytes)
@@ -477,8 +503,9 @@ class _Streamed(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._answer.close)
+            if self._answer.close is not None:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._answer.close)
 
 
 async def _form(request: Request, raw: bytes) -> dict[str, str]:
@@ -496,6 +523,9 @@ async def _form(request: Request, raw: bytes) -> dict[str, str]:
             raise StatementError(48, "NOT_IMPLEMENTED", "External data is not supported.")
         fields[name] = value
     return fields
+
+
+_small_statement = lru_cache(maxsize=256)(parse)
 
 
 def _statement(query: str, body: bytes, encoding: str, limit: int) -> Statement:

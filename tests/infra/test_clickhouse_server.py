@@ -150,7 +150,7 @@ def test_errors_as_clickhouse_tells_them(http: httpx.Client, sql: str, status: i
 
 def test_an_error_after_the_first_rows_is_an_error(client: Client) -> None:
     with pytest.raises(StreamFailureError, match="395"):
-        _ = client.query("SELECT throwIf(number = 4000000) FROM numbers(5000000)").result_rows
+        _ = client.query("SELECT number, throwIf(number = 4000000) FROM numbers(5000000)").result_rows
 
 
 def test_settings_hold_for_one_request(http: httpx.Client) -> None:
@@ -333,3 +333,10 @@ def test_one_server_a_data_directory_and_no_default_password(tmp_path: Path) -> 
     without = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60)
     assert without.returncode != 0
     assert "no default password" in without.stderr
+
+
+def test_a_small_result_tells_what_was_read_for_it(client: Client) -> None:
+    client.command("CREATE TABLE read_of (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS index_granularity = 100")
+    client.command("INSERT INTO read_of SELECT number FROM numbers(1000)")
+    told = client.query("SELECT a FROM read_of WHERE a = 150").summary
+    assert (told["read_rows"], told["read_bytes"]) == ("100", "800")
