@@ -1,7 +1,8 @@
 """How fast records are read: ``python -m benchmarks.decoding``.
 
 The same simulated visit events by each way that the worker could read them, in one process: medians of the CPU time of several
-rounds. A joined batch is faster than single records where one bad record does not matter; the worker must judge each alone.
+rounds. Texts are where the time is: msgspec alone decodes three times as fast as with a regular expression for each text. Our
+reader checks them too, but each name once, and the ids of a batch in one expression.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
+from types import SimpleNamespace
+from typing import Annotated
 
 import msgspec
 import orjson
@@ -20,8 +23,8 @@ from pydantic import TypeAdapter
 from benchmarks._report import report
 from producers.simulator.shops import make_shops
 from producers.simulator.stream import stream
-from schemas.events import VisitEvent
-from schemas.reading import VisitFact, read_visit_event
+from schemas.events import NAME_PATTERN, STORE_PATTERN, UUID_PATTERN, VisitEvent
+from schemas.reading import VisitFact, read_visit_event, read_visit_events
 from schemas.topics import VISIT_EVENTS
 
 BATCH = 2_000
@@ -29,6 +32,18 @@ LATEST_MS = 4_000_000_000_000
 
 _list_adapter = TypeAdapter(list[VisitEvent])
 _adapter = TypeAdapter(VisitEvent)
+
+
+class PatternFact(VisitFact):
+    """As a reader would be declared that leaves the texts to msgspec, which asks Python's ``re`` for each."""
+
+    event_id: Annotated[str, msgspec.Meta(pattern=UUID_PATTERN)]
+    store_id: Annotated[str, msgspec.Meta(pattern=STORE_PATTERN)]
+    camera_id: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+    visitor_id: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+
+
+_pattern_decoder = msgspec.json.Decoder(PatternFact)
 _list_decoder = msgspec.json.Decoder(list[VisitFact])
 _decoder = msgspec.json.Decoder(VisitFact)
 
@@ -48,9 +63,13 @@ WAYS: dict[str, Callable[[Sequence[bytes]], object]] = {
     "orjson, a record (no validation)": partial(each, orjson.loads),
     "Pydantic TypeAdapter, a record": partial(each, _adapter.validate_json),
     "Pydantic TypeAdapter, joined": lambda batch: _list_adapter.validate_json(joined(batch)),
+    "msgspec with patterns, a record": partial(each, _pattern_decoder.decode),
     "msgspec, a record": partial(each, _decoder.decode),
     "msgspec, joined": lambda batch: _list_decoder.decode(joined(batch)),
     "schemas.reading (all rules), a record": partial(each, partial(read_visit_event, latest_ms=LATEST_MS)),
+    "schemas.reading (all rules), a batch": lambda batch: read_visit_events(
+        [SimpleNamespace(value=raw, timestamp=LATEST_MS) for raw in batch], 0
+    ),
 }
 
 
