@@ -35,7 +35,7 @@ from benchmarks._parts import ASSIGNED, Log, Part
 from benchmarks._report import quantile, report
 from schemas.topics import VISIT_EVENTS
 from tests.conftest import free_port
-from tests.system.kill_any_part import System
+from tests.system.running import System
 
 DAY_MS = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp() * 1000)
 WARM_UP_S = 6.0

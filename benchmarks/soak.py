@@ -40,7 +40,7 @@ from producers.simulator.faults import Faults
 from producers.simulator.shops import Shop, layouts, make_shops
 from producers.simulator.stream import stream
 from schemas.topics import STORE_LAYOUTS, VISIT_EVENTS
-from tests.system.kill_any_part import System
+from tests.system.running import System
 from tests.system.truth import LAYOUTS_MADE, caught_up, group_lag, places
 
 FIRST_DAY = date(2026, 1, 5)

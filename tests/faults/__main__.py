@@ -67,9 +67,12 @@ def main() -> int:
     done = os.times()
     used = sum(done[:4]) - sum(cpu[:4])
     print(f"CPU of it all {used:.0f} s, load {os.getloadavg()[0]:.1f}")
-    for one in run.tally.wrong[:30]:
-        print("WRONG", one[:3000])
-    if not run.tally.wrong:
+    for one in run.tally.wrong[:20]:
+        print("WRONG", one[:1000])
+    if run.tally.wrong:
+        (folder / "wrong.txt").write_text("\n".join(run.tally.wrong))
+        print(f"All of it is in {folder / 'wrong.txt'}, the logs are in {folder / 'data' / 'logs'}.")
+    else:
         shutil.rmtree(folder)
     return int(bool(run.tally.wrong))
 

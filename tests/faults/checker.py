@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -217,7 +218,7 @@ class Checker(threading.Thread):
             missing += [promise.layout] if promise.layout and promise.layout not in described else []
             missing += ["its dead letter"] if promise.letter and promise.letter not in self._letters else []
             if missing:
-                self.violations.append(f"{place} is committed beyond {promise.offset}, whose {missing} is nowhere")
+                self._violation(f"{place} is committed beyond {promise.offset}, whose {missing} is nowhere")
             for event_id, store_id, visitor_id in promise.events:
                 if event_id not in counted:
                     counted.add(event_id)
@@ -226,10 +227,13 @@ class Checker(threading.Thread):
         derived = self._events_by_visit(visits)
         for visit in visits:
             if derived.get(visit, 0) < below[visit]:
-                self.violations.append(
+                self._violation(
                     f"visit {visit} has {below[visit]} events below the committed offset, its row {derived.get(visit)}"
                 )
         self._counted, self._below = counted, below
+
+    def _violation(self, what: str) -> None:
+        self.violations.append(f"{datetime.now(UTC):%H:%M:%S} {what}")
 
     def _found(self, what: str, table: str, key: str, wanted: Iterable[Any]) -> set[Any]:
         found: set[Any] = set()

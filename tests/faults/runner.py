@@ -75,32 +75,34 @@ class Run:
         """Inject these faults at their times, and return when the system has recovered from the last."""
         began = time.monotonic()
         threads: list[threading.Thread] = []
+        lanes: dict[str, threading.Lock] = defaultdict(threading.Lock)
         for fault in faults:
             time.sleep(max(0.0, began + fault.at_s - time.monotonic()))
-            if isinstance(fault, KillSupervisor):  # concerns every part: alone, and in this thread
+            if isinstance(fault, KillSupervisor):  # concerns every part, so it comes alone, and the rest later
                 for thread in threads:
                     thread.join()
-            thread = threading.Thread(target=self._suffer, args=(fault,), name=fault.kind)
+                alone = time.monotonic()
+                self._suffer(fault, lanes[fault.lane])
+                began += time.monotonic() - alone
+                continue
+            thread = threading.Thread(target=self._suffer, args=(fault, lanes[fault.lane]), name=fault.kind)
             threads.append(thread)
-            if isinstance(fault, KillSupervisor):
-                self._suffer(fault)
-            else:
-                thread.start()
+            thread.start()
         for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+            thread.join()
         self.tally.rounds += 1
 
-    def _suffer(self, fault: Fault) -> None:
-        began = time.monotonic()
-        try:
-            fault.inject(self.scene)
-            if (left := began + fault.lasts_s - time.monotonic()) > 0:
-                time.sleep(left)
-        except Exception as error:
-            self._failures.append(f"{fault} could not be injected: {error!r}")
-        finally:
-            fault.heal(self.scene)
+    def _suffer(self, fault: Fault, lane: threading.Lock) -> None:
+        with lane:
+            began = time.monotonic()
+            try:
+                fault.inject(self.scene)
+                if (left := began + fault.lasts_s - time.monotonic()) > 0:
+                    time.sleep(left)
+            except Exception as error:
+                self._failures.append(f"{fault} could not be injected: {error!r}")
+            finally:
+                fault.heal(self.scene)
         over = time.monotonic()
         derived = self.checker.recovery()
         try:

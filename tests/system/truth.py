@@ -1,6 +1,4 @@
-"""What was sent, and whether the answers are right: shared by the system tests, ``kill_any_part`` and the
-benchmarks.
-"""
+"""What was sent, and whether the answers are right: shared by the system tests, the fault harness and the benchmarks."""
 
 from __future__ import annotations
 
