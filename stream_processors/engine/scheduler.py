@@ -20,9 +20,13 @@ from typing import Any, NamedTuple
 
 from aiokafka.consumer import fetcher
 from aiokafka.structs import ConsumerRecord
-from faust.transport.drivers.aiokafka import Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
+
+from aisleflow import log
+
+logger = log.get(__name__)
 
 
 class RecordBatch(NamedTuple):
@@ -69,8 +73,30 @@ class BatchingScheduler(SchedulingStrategyT):
                 )
 
 
+class ConsumerThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread, which puts back what nobody will take.
+
+    A fetch that waits while a rebalance begins may return when it is almost over, after the partition was sought to its
+    committed offset and before Faust takes messages again. Faust throws such records away, the position stays behind
+    them, and the next batch that is committed would pass them over for good.
+    """
+
+    async def _fetch_records(self, consumer: Any, *arguments: Any, **named: Any) -> Mapping[Any, list[Any]]:
+        records: Mapping[Any, list[Any]] = await super()._fetch_records(consumer, *arguments, **named)
+        # Seeking and fetching share this thread, so nothing comes between the two lines.
+        if records and not self.consumer.flow_active:
+            for tp, fetched in records.items():
+                consumer._fetcher.seek_to(tp, fetched[0].offset)
+            logger.info("fetch_put_back", partitions=len(records), records=sum(map(len, records.values())))
+            return {}
+        return records
+
+
 class BatchingConsumer(Consumer):
     """Faust's consumer, committing the offset after the newest acknowledged batch of each partition."""
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Offsets between two messages are the records of the second: no gap."""

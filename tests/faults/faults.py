@@ -210,11 +210,10 @@ class KafkaTrouble(Fault):
 
 @dataclass(frozen=True, kw_only=True)
 class Rebalances(Fault):
-    """A worker joins and leaves every few seconds, in order or killed."""
+    """A worker joins and, a few seconds later, leaves, in order or killed; and again."""
 
     every_s: float = 3.0
     rudely: bool = False
-    joined: list[subprocess.Popen[bytes]] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
@@ -225,8 +224,7 @@ class Rebalances(Fault):
         until = time.monotonic() + self.lasts_s
         while True:
             worker = scene.system.add_worker()
-            # It takes some two seconds to start.
-            time.sleep(self.every_s + 2)
+            time.sleep(self.every_s)
             (worker.kill if self.rudely else worker.terminate)()
             try:
                 worker.wait(30)

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,14 +115,20 @@ class FaultySystem(System):
         return [sys.executable, "-m", "tests.faults.up", *arguments, "--silent-for", str(SILENT_FOR_S)]
 
     def add_worker(self) -> subprocess.Popen[bytes]:
-        """One more worker beside those of the supervisor, which must be stopped by who asked for it."""
+        """One more worker beside those of the supervisor, which must be stopped by who asked for it. On return it has its
+        partitions, or has failed to get any for half a minute.
+        """
         own = self.settings.model_copy(update={"metrics_port": free_port(), "cycle_ms": 100})
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AISLEFLOW_")}
-        with (self.data_dir / "logs" / "worker-extra.log").open("ab") as log:
+        path = self.data_dir / "logs" / "worker-extra.log"
+        with path.open("ab") as log:
             worker = subprocess.Popen(
                 aisleflow_command("worker"), env={**inherited, **environment(own)}, stdout=log, stderr=log
             )
-        self._extra.append(worker)
+            self._extra.append(worker)
+            before, patience = log.tell(), time.monotonic() + 30
+        while b"partitions_assigned" not in path.read_bytes()[before:] and time.monotonic() < patience:
+            time.sleep(0.2)
         return worker
 
     def stop(self) -> None:

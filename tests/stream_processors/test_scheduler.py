@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_processors.engine.scheduler import BatchingConsumer, BatchingScheduler, RecordBatch
+from stream_processors.engine.scheduler import BatchingConsumer, BatchingScheduler, ConsumerThread, RecordBatch
 
 EVENTS, RECEIPTS = TP("visit-events", 0), TP("transactions", 0)
 
@@ -162,3 +163,25 @@ def test_what_is_not_acknowledged_is_never_passed(committed: int | None, steps: 
         )
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["while Faust takes messages", "while it rebalances"])
+async def test_what_a_fetch_brings_during_a_rebalance_is_put_back(taken: bool) -> None:
+    found = {EVENTS: [record(EVENTS, 100), record(EVENTS, 107)], RECEIPTS: [record(RECEIPTS, 3)]}
+    sought: dict[TP, int] = {}
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.consumer = SimpleNamespace(flow_active=True)
+
+    class Fetcher:
+        _closed = False
+        _subscriptions = SimpleNamespace(fetch_context=contextlib.nullcontext)
+        seek_to = staticmethod(sought.__setitem__)
+
+        async def fetched_records(self, *_: Any, **__: Any) -> Any:
+            await asyncio.sleep(0)
+            thread.consumer.flow_active = taken  # it began before, and returns now
+            return found
+
+    consumer = SimpleNamespace(_closed=False, _fetcher=Fetcher())
+    returned = await thread._fetch_records(consumer, {EVENTS, RECEIPTS}, timeout=1.0, max_records=10)
+    assert (returned, sought) == ((found, {}) if taken else ({}, {EVENTS: 100, RECEIPTS: 3}))
