@@ -121,7 +121,7 @@ class BacklogWatch:
         worth_saying = CURRENT_BELOW_S if self._since else BEHIND_AFTER_S
         oldest = {place: at for place, at in oldest.items() if (now - at).total_seconds() > worth_saying}
         complete_until = min(oldest.values(), default=None)
-        self._since = None if complete_until is None else self._since or complete_until
+        self._since = None if complete_until is None else min(self._since or complete_until, complete_until)
         by_partition: dict[int, datetime] = {}
         for (_, partition), at in oldest.items():
             by_partition[partition] = min(at, by_partition.get(partition, at))

@@ -229,8 +229,9 @@ def lateness(snapshot: Snapshot, shop: Shop | None = None) -> str | None:
     if backlog.since is None or (shop and not shop.behind_s):
         return None
     behind_s = backlog.behind_seconds if shop is None else shop.behind_s or 0
+    whose = " of all shops" if shop else ""
     return (
-        f"Behind by {duration(behind_s)}, {number(backlog.records)} events, since {backlog.since:%H:%M} UTC: "
+        f"Behind by {duration(behind_s)}, {number(backlog.records)} events{whose}, since {backlog.since:%H:%M} UTC: "
         f"{prospect(backlog)}"
     )
 
