@@ -31,7 +31,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, Message
 
 from aisleflow.clients import clickhouse_client, kafka_producer, raise_on
 from aisleflow.settings import Settings
@@ -340,7 +340,7 @@ def judge(samples: Sequence[Sample], reader: Reader, rate: float, warm_up_s: flo
         slope, error = slope_per_hour(values)
         grows = growth is not None and fits and slope - 2 * error > growth
         bounds = [] if most is None else [f"max <= {most:,g}"]
-        bounds += [] if growth is None else [f"slope <= {growth:,.3g}"]
+        bounds += [] if growth is None else [f"slope <= {round(growth, 1):,g}"]
         holds = not grows and (most is None or highest <= most)
         return Line(what, float(np.mean([v for _, v in values])), highest, slope, ", ".join(bounds) or "-", holds)
 
@@ -472,8 +472,8 @@ def soak(system: System, chosen: argparse.Namespace) -> int:
                 samples.append(eyes.look(sender.sent - first))
                 kept.write(json.dumps(asdict(samples[-1])) + "\n")
                 kept.flush()
-            except (OSError, KafkaException) as error:  # a part is restarting: its own line tells
-                print(f"a look failed: {error}", file=sys.stderr)
+            except Exception as error:  # a part is restarting: its own line tells
+                print(f"a look failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         early = not all(thread.is_alive() for thread in threads)
         stop.set()
         for thread in threads:

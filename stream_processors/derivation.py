@@ -63,7 +63,9 @@ TRANSACTION_COLUMNS = (
 LAYOUT_COLUMNS = ("store_id", "timestamp", "name", "time_zone", "currency", "layout", "received_at")
 
 INVALID_WINDOW = 10_000
-IDLE_CYCLES = 300
+# By the clock, not by cycles: those of a worker that is behind take seconds, and days pass in them.
+IDLE_S = 60.0
+EVICT_EVERY_S = 5.0
 MAX_VISITS_IN_MEMORY = 2_500_000
 
 
@@ -270,6 +272,7 @@ class Derivation:
         self._dead_letters = dead_letters
         self._stores: dict[str, Store] = {}
         self._outcomes: deque[tuple[int, int]] = deque()
+        self._evicted_at = 0.0
         self._latest_events: set[str] = set()
         """What the cycle finished last has stored, by identity: the next one was looked up before."""
         self._latest_receipts: dict[tuple[str, str], TransactionFact] = {}
@@ -399,7 +402,7 @@ class Derivation:
                 day.replace(visitor_id, facts)
         rows = DerivedRows()
         for day in touched:
-            day.idle_cycles = 0
+            day.used_at = time.monotonic()
             changed = day.settle()
             rows.zone_visits += changed.zone_visits
             rows.queue_depth += changed.queue_depth
@@ -457,20 +460,23 @@ class Derivation:
         return set(days)
 
     def _evict(self, stores: dict[str, Store]) -> None:
-        """Let go of days that are over and quiet; they come back when a late event needs them."""
+        """Now and then, let go of days that are over and quiet; they come back when a late event needs them."""
+        now = time.monotonic()
+        if now - self._evicted_at < EVICT_EVERY_S:
+            return
+        self._evicted_at = now
         held = 0
         days = 0
         for store in stores.values():
             for date_, day in list(store.days.items()):
-                day.idle_cycles += 1
-                if day is not store.newest and day.idle_cycles > IDLE_CYCLES:
+                if day is not store.newest and now - day.used_at > IDLE_S:
                     del store.days[date_]
                 else:
                     held += len(day.visits)
                     days += 1
         if held > MAX_VISITS_IN_MEMORY:
             for store in stores.values():
-                if store.newest is not None and store.newest.idle_cycles > 0:
+                if store.newest is not None and now - store.newest.used_at > EVICT_EVERY_S:
                     held -= sum(len(day.visits) for day in store.days.values())
                     store.days, store.newest = {}, None
         metrics.OPEN_VISITS.set(held)

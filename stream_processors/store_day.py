@@ -6,6 +6,7 @@ is written there with what should be, so that a crash between two inserts leaves
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -85,8 +86,8 @@ class StoreDay:
     """
 
     __slots__ = (
-        *("calendar", "conversion", "day", "day_text", "end", "facts", "idle_cycles", "late", "queue"),
-        *("start", "visits", "_is_billing", "_is_fresh", "_paid", "_receipt_ids", "_touched", "_vanished"),
+        *("calendar", "conversion", "day", "day_text", "end", "facts", "late", "queue"),
+        *("start", "used_at", "visits", "_is_billing", "_is_fresh", "_paid", "_receipt_ids", "_touched", "_vanished"),
     )
 
     def __init__(self, calendar: StoreCalendar, day: date) -> None:
@@ -101,7 +102,7 @@ class StoreDay:
         self.late: set[str] = set()
         self.facts = 0
         """Distinct facts known: events of the day, and transactions up to five minutes past it."""
-        self.idle_cycles = 0
+        self.used_at = time.monotonic()
         self._touched: set[str] = set()
         self._vanished: set[str] = set()
         self._paid: list[int] = []

@@ -197,7 +197,8 @@ async def test_the_same_transaction_again_changes_nothing(log: Log) -> None:
 
 
 async def test_a_late_event_of_a_day_let_go(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_CYCLES", 1)
+    monkeypatch.setattr(module, "IDLE_S", 0)
+    monkeypatch.setattr(module, "EVICT_EVERY_S", 0)
     store, other = log.store(), log.store()
     await log.read(event(store, "ZONE_ENTER", "2026-03-03T10:00:00Z", zone_id="A"))
     await log.read(event(store, "ENTRY", "2026-03-04T10:00:00Z"))
@@ -385,7 +386,8 @@ async def test_any_cut_with_crashes_and_evictions_is_what_the_oracle_says(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two shops over two days with every fault, read in cycles of any size, the worker killed again and again."""
-    monkeypatch.setattr(module, "IDLE_CYCLES", 5)
+    monkeypatch.setattr(module, "IDLE_S", 0.3)
+    monkeypatch.setattr(module, "EVICT_EVERY_S", 0)
     chance = random.Random(7)
     shops = make_shops(10, seed=11, first_number=chance.randrange(10_000, 90_000))[4::5]
     records: list[tuple[str, Any]] = [(LAYOUTS, made) for _, made in layouts(shops, LAYOUTS_MADE)]
