@@ -22,7 +22,7 @@ PACKAGES = (
     "aiokafka",
     "confluent-kafka",
     "clickhouse-connect",
-    "chdb",
+    "chdb-core",
     "fastapi",
     "nicegui",
     "pydantic",

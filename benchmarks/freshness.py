@@ -352,7 +352,7 @@ def main() -> None:
             system.stop()
     report(
         "freshness",
-        ("faust-streaming", "aiokafka", "confluent-kafka", "chdb", "clickhouse-connect", "fastapi"),
+        ("faust-streaming", "aiokafka", "confluent-kafka", "chdb-core", "clickhouse-connect", "fastapi"),
         COLUMNS,
         [phase.row() for phase in phases],
         command=f"python -m benchmarks.freshness --rates {','.join(f'{rate:g}' for rate in chosen.rates)} "

@@ -151,7 +151,7 @@ def main() -> None:
     rows = [row(way, found, floor) for way, found in kept.items()]
     report(
         "ingest",
-        ("fastapi", "uvicorn", "confluent-kafka", "msgspec", "chdb"),
+        ("fastapi", "uvicorn", "confluent-kafka", "msgspec", "chdb-core"),
         ("way", "events/s", "CPU µs an event", "x the floor", "p50 ms a request", "p99 ms"),
         rows,
         command=f"python -m benchmarks.ingest --events {chosen.events} --clients {chosen.clients} --rounds {chosen.rounds}",

@@ -275,7 +275,7 @@ def measure(settings: Settings, chosen: argparse.Namespace, folder: Path) -> Non
     worst = max(quantile(latencies[endpoint], 0.99) for endpoint in DATED)
     report(
         "queries",
-        ("chdb", "clickhouse-connect", "fastapi"),
+        ("chdb-core", "clickhouse-connect", "fastapi"),
         (
             "endpoint",
             "p50 ms",

@@ -43,7 +43,7 @@ VISITS = (1_000, 10_000, 100_000, 1_000_000, 2_000_000)
 DAY = date(2026, 3, 2)
 DAY_MS = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp() * 1000)
 EVENTS_OF_A_VISIT = 3
-PACKAGES = ("faust-streaming", "aiokafka", "msgspec", "clickhouse-connect", "chdb")
+PACKAGES = ("faust-streaming", "aiokafka", "msgspec", "clickhouse-connect", "chdb-core")
 
 
 class Ran(NamedTuple):

@@ -487,7 +487,7 @@ def soak(system: System, chosen: argparse.Namespace) -> int:
     cpu = {part: round(seconds - samples[0].cpu_s[part]) for part, seconds in samples[-1].cpu_s.items()}
     report(
         "soak",
-        ("faust-streaming", "aiokafka", "confluent-kafka", "chdb", "clickhouse-connect", "nicegui"),
+        ("faust-streaming", "aiokafka", "confluent-kafka", "chdb-core", "clickhouse-connect", "nicegui"),
         ("watched", "mean", "max", "slope per hour", "bound", "verdict"),
         [
             (
