@@ -198,6 +198,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def milliseconds(latency: float) -> float | str:
+    """A latency as it is printed."""
+    return "failed" if math.isinf(latency) else round(latency, 1)
+
+
 def cpu_by_endpoint(port: int, chain: Chain, pids: Sequence[int], times: int = 30) -> dict[str, list[float]]:
     """CPU milliseconds of each of these processes a request, asked one after another."""
     found = {}
@@ -290,7 +295,7 @@ def measure(settings: Settings, chosen: argparse.Namespace, folder: Path) -> Non
         [
             (
                 name,
-                *(round(quantile(latencies[name], share), 1) for share in (0.5, 0.9, 0.99)),
+                *(milliseconds(quantile(latencies[name], share)) for share in (0.5, 0.9, 0.99)),
                 *cpu_ms[name],
                 *reads[name],
             )
