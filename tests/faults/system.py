@@ -35,11 +35,14 @@ class Disk:
     folder: Path
     pid: Callable[[], int | None]
     size_mib: int = 768
+    may_mount: bool = True
     is_mounted: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
-        self.is_mounted = self._mount("-t", "tmpfs", "-o", f"size={self.size_mib}m,mode=700", "tmpfs")
+        self.is_mounted = self.may_mount and self._mount(
+            "-t", "tmpfs", "-o", f"size={self.size_mib}m,mode=700", "tmpfs"
+        )
 
     @property
     def means(self) -> str:

@@ -78,6 +78,14 @@ def test_a_token_makes_a_repeated_insert_one(client: Client, table: str) -> None
     assert client.query(f"SELECT b FROM {table} WHERE a = 1 ORDER BY b").result_rows == [("x",), ("é1",)]
 
 
+def test_an_insert_may_carry_settings(client: Client, http: httpx.Client, table: str) -> None:
+    statement = f"INSERT INTO server_test.{table} (a, b) SETTINGS insert_deduplication_token = 'one' FORMAT RowBinary"
+    for number in (1, 2):
+        row = number.to_bytes(8, "little") + b"\x02\xff\x00"
+        assert http.post("/", params={"query": statement}, content=row).status_code == 200
+    assert client.query(f"SELECT a, hex(b) FROM {table}").result_rows == [(1, "FF00")]
+
+
 @pytest.mark.parametrize("compression", ["lz4", "zstd", "gzip", None])
 def test_compression_both_ways(clickhouse: str, client: Client, table: str, compression: str | None) -> None:
     raw = b"".join(b'{"a": %d, "b": "%d"}\n' % (n, n) for n in range(20_000))
