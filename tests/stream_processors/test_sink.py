@@ -186,7 +186,7 @@ async def test_waits_for_a_server_that_was_killed(tmp_path: Path) -> None:
         "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": password,
         "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": password[::-1],
     }
-    url = f"http://aisleflow:{password}@127.0.0.1:{port}/default"
+    url = f"http://aisleflow:{password}@127.0.0.1:{port}"
     attempts = 0
 
     def count() -> None:
@@ -197,7 +197,8 @@ async def test_waits_for_a_server_that_was_killed(tmp_path: Path) -> None:
         return process(command, tmp_path / "server.log", lambda: answers(port), passwords)
 
     with start() as server:
-        client = clickhouse_client(Settings(_env_file=None, clickhouse_url=url))
+        clickhouse_client(Settings(_env_file=None, clickhouse_url=f"{url}/default")).command("CREATE DATABASE kept")
+        client = clickhouse_client(Settings(_env_file=None, clickhouse_url=f"{url}/kept"))
         client.command(TABLE)
         sink = ClickHouseSink(client, count)
         await sink.insert("facts", COLUMNS, [(1, "a")], "first")
