@@ -218,8 +218,8 @@ class Supervisor:
             Part(
                 "api",
                 aisleflow_command("api"),
-                is_ready=lambda: answers_http(f"{url}/health"),
-                # Not /health, which waits for Kafka and ClickHouse.
+                # Not /health, which waits for Kafka and ClickHouse: an API that starts while they are away is ready too.
+                is_ready=lambda: answers_http(f"{url}/metrics"),
                 is_alive=lambda: answers_http(f"{url}/metrics", PROBE_WITHIN_S),
                 port=settings.api_port,
                 port_setting="AISLEFLOW_API_PORT",
