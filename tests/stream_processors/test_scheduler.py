@@ -8,13 +8,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import ConsumerRecord
 from faust.transport.consumer import Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_processors.engine.scheduler import BatchingConsumer, BatchingScheduler, ConsumerThread, RecordBatch
+from stream_processors.engine.scheduler import (
+    BareRecords,
+    BatchingConsumer,
+    BatchingScheduler,
+    ConsumerThread,
+    RecordBatch,
+)
 
 EVENTS, RECEIPTS = TP("visit-events", 0), TP("transactions", 0)
 
@@ -185,3 +196,40 @@ async def test_what_a_fetch_brings_during_a_rebalance_is_put_back(taken: bool) -
     consumer = SimpleNamespace(_closed=False, _fetcher=Fetcher())
     returned = await thread._fetch_records(consumer, {EVENTS, RECEIPTS}, timeout=1.0, max_records=10)
     assert (returned, sought) == ((found, {}) if taken else ({}, {EVENTS: 100, RECEIPTS: 3}))
+
+
+@pytest.mark.parametrize(
+    ("parent", "method"),
+    [
+        (fetcher.PartitionRecords, "_consumer_record"),
+        (Consumer, "_add_gap"),
+        (Consumer, "_new_offset"),
+        (AIOKafkaConsumer, "_new_consumer_thread"),
+        (AIOKafkaConsumerThread, "_fetch_records"),
+    ],
+)
+def test_what_we_override_is_still_there(parent: type, method: str) -> None:
+    assert callable(getattr(parent, method)), "a new version has it no more: look at what took its place"
+
+
+def test_bare_records_have_all_that_aiokafkas_have() -> None:
+    builder = DefaultRecordBatchBuilder(2, 3, 0, -1, -1, -1, 1 << 20)
+    for offset in range(5):
+        builder.append(offset, 1_000 + offset, b"S" if offset else None, b"v%d" % offset if offset != 3 else None, [])
+    raw = bytes(builder.build())
+
+    def read(records: type) -> list[tuple[Any, ...]]:
+        found = records(EVENTS, MemoryRecords(raw), [], 0, None, None, True, 0)
+        return [(one.offset, one.timestamp, one.timestamp_type, one.key, one.value) for one in found]
+
+    assert read(BareRecords) == read(fetcher.PartitionRecords)
+    assert [value for *_, value in read(BareRecords)] == [b"v0", b"v1", b"v2", None, b"v4"]
+
+
+def test_consumers_of_the_process_read_bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
+    BareRecords.install()
+    assert "PartitionRecords" in fetcher.Fetcher._proc_fetch_request.__code__.co_names, (
+        "aiokafka looks it up by this name"
+    )
+    assert fetcher.PartitionRecords is BareRecords
