@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -22,6 +23,8 @@ from api.wall import queries
 from schemas.reading import epoch_ms
 
 REFRESH_S = 1.5
+# A page must be built within three seconds, or NiceGUI gives it up for good.
+FIRST_LOOK_S = 1.5
 # A look that takes longer is waited for, but the wall says so meanwhile.
 PATIENCE_S = 6.0
 QUARTER = timedelta(minutes=15)
@@ -71,6 +74,11 @@ class Snapshot:
     taken_at: datetime | None = None
     problem: str | None = None
     log: Log | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything has been looked at yet."""
+        return self.taken_at is not None or self.problem is not None
 
 
 def trend(rows: Sequence[Row], until: datetime) -> list[tuple[datetime, int]]:
@@ -180,7 +188,13 @@ class Live:
         self._watchers: set[Callable[[Snapshot], None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._look: asyncio.Task[tuple[Shop, ...]] | None = None
+        self._looked = asyncio.Event()
         self.snapshot = Snapshot()
+
+    async def first_look(self) -> None:
+        """Return when there is something to show, or after a moment: then the first look will tell the watchers."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), FIRST_LOOK_S)
 
     def watch(self, watcher: Callable[[Snapshot], None]) -> None:
         """Tell this watcher of every look from now on."""
@@ -220,4 +234,5 @@ class Live:
         except Exception:  # the wall goes on: it shows that it has failed, and tries again
             logger.exception("wall_refresh_failed")
             self.snapshot = replace(self.snapshot, problem="The figures cannot be read; the log says why")
+        self._looked.set()
         return self.snapshot

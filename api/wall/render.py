@@ -250,6 +250,8 @@ def state(snapshot: Snapshot, shop: Shop | None = None) -> str:
     """Whether the figures, of all shops or of one, are live: in colour and words."""
     if snapshot.problem:
         return '<span class="state away">■ NOT LIVE</span>'
+    if not snapshot.is_known:
+        return '<span class="state late">… READING</span>'
     if lateness(snapshot, shop):
         return '<span class="state late">▲ BEHIND</span>'
     return '<span class="state live">● LIVE</span>'
@@ -258,6 +260,8 @@ def state(snapshot: Snapshot, shop: Shop | None = None) -> str:
 def banner(snapshot: Snapshot, now: datetime, shop: Shop | None = None) -> str:
     """What keeps the figures, of all shops or of one, from being current; empty when nothing does."""
     late = lateness(snapshot, shop)
+    if not snapshot.is_known:
+        return '<div class="banner late" role="status">… Reading the figures</div>'
     if snapshot.problem:
         since = f" Figures are of {ago(snapshot.taken_at, now)}." if snapshot.taken_at else ""
         more = f"<small>{escape(late)}</small>" if late else ""

@@ -83,10 +83,9 @@ async def _keep_showing(live: Live, show: Show) -> None:
     def watcher(snapshot: Snapshot) -> None:
         show(snapshot, datetime.now(UTC))
 
-    if live.snapshot.taken_at is None:
-        await live.refresh()
-    watcher(live.snapshot)
     live.watch(watcher)
+    await live.first_look()
+    watcher(live.snapshot)
     ui.context.client.on_delete(lambda: live.leave(watcher))
 
 
@@ -140,7 +139,7 @@ def _wall(kiosk: bool) -> Show:
     def show(snapshot: Snapshot, now: datetime) -> None:
         header.show(render.wall_header(snapshot, now))
         banner.show(render.banner(snapshot, now))
-        empty.show("" if snapshot.shops or snapshot.problem else render.EMPTY)
+        empty.show("" if snapshot.shops or snapshot.problem or not snapshot.is_known else render.EMPTY)
         board.set_visibility(bool(snapshot.shops))
         shops = render.on_screen(snapshot.shops, now)
         if len(cards) != len(shops):
@@ -174,7 +173,7 @@ def _shop(store_id: str, kiosk: bool) -> Show:
         shop: Shop | None = next((shop for shop in snapshot.shops if shop.store_id == store_id), None)
         banner.show(render.banner(snapshot, now, shop))
         body.set_visibility(shop is not None)
-        missing.show("" if shop or snapshot.problem else render.UNKNOWN_SHOP)
+        missing.show("" if shop or snapshot.problem or not snapshot.is_known else render.UNKNOWN_SHOP)
         if shop is None:
             header.show("")
             return

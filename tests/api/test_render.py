@@ -179,6 +179,7 @@ GONE = "The database does not answer"
     ("snapshot", "state", "says"),
     [
         (Snapshot((), NOW), "LIVE", ""),
+        (Snapshot(), "READING", "Reading the figures"),
         (
             Snapshot((make_shop(), LATE), NOW, log=make_log()),
             "BEHIND",

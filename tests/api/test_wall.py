@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -272,3 +273,24 @@ def test_with_keys_the_wall_asks_for_one_once(
         before = page.locator(".fresh").inner_text()
         time.sleep(2 * REFRESH_S)
         assert page.locator(".fresh").inner_text() != before, "the websocket is let in too"
+
+
+def test_a_page_opened_while_clickhouse_hangs_comes_up_and_fills_later(
+    world: Settings, tmp_path: Path, look: Callable[..., Any], url: str
+) -> None:
+    """``url`` only sees to it that there are shops."""
+    from tests.system.back_pressure import SlowProxy, through
+
+    assert world.clickhouse_url is not None
+    target = urlsplit(world.clickhouse_url.get_secret_value())
+    proxy = SlowProxy(str(target.hostname), int(target.port or 0))
+    hanging = through(world, proxy).model_copy(update={"api_port": free_port()})
+    with serve(hanging, tmp_path / "api.log"):
+        # The first connection asks the server some small things: a hundred times a few milliseconds.
+        proxy.factor = 400
+        page = look(f"http://127.0.0.1:{hanging.api_port}", WALL, ".state.late, .state.away")
+        assert page.locator(".empty h1").count() == 0, "nobody knows yet that there are no shops"
+        proxy.factor = 1
+        page.wait_for_selector(".card", timeout=60_000)
+        page.wait_for_selector(".banner.away", state="detached", timeout=SOON_MS)
+    proxy.close()
