@@ -452,7 +452,7 @@ def soak(system: System, chosen: argparse.Namespace) -> int:
         sender.send(STORE_LAYOUTS.name, store_id, layout)
     sender.flush()
     rate = chosen.rate or highest_rate(system, sender, records, 300_000) / 2
-    warm_up_s = min(600.0, chosen.minutes * 60 / 4)
+    warm_up_s = min(900.0, chosen.minutes * 60 / 3)  # pools, caches and the heap of the JVM fill
     began, stop = time.monotonic(), threading.Event()
     first = sender.sent
     reader = Reader(system, shops)
