@@ -280,8 +280,13 @@ def _backlog(samples: list[_Sample], now: datetime, complete_until: datetime | N
 
 
 def rates(samples: Sequence[tuple[float, int, int]]) -> tuple[float | None, float | None]:
-    """Records a second that arrive and that are confirmed, from (seconds, end, committed); None over too short a time."""
+    """Records a second that arrive and that are confirmed, from (seconds, end, committed); None over too short a time.
+
+    What stood still and goes on is measured from there on.
+    """
     first, last = samples[0], samples[-1]
+    if last[2] != first[2]:
+        first = [sample for sample in samples if sample[2] == first[2]][-1]
     span = last[0] - first[0]
     if span < RATES_NEED_S:
         return None, None

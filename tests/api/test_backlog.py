@@ -44,6 +44,9 @@ def test_outlook(
 def test_rates_need_some_time() -> None:
     assert rates([(0, 100, 50), (5, 200, 100)]) == (None, None)
     assert rates([(0, 100, 50), (5, 0, 0), (10, 300, 60)]) == (20, 1)
+    assert rates([(0, 100, 50), (20, 100, 50), (25, 300, 60)]) == (None, None), "it has only just gone on"
+    assert rates([(0, 100, 50), (20, 100, 50), (30, 300, 60)]) == (20, 1)
+    assert rates([(0, 100, 50), (20, 300, 50)]) == (10, 0)
 
 
 class Log:
