@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
-from types import SimpleNamespace
 from typing import Annotated
 
 import msgspec
@@ -24,7 +23,7 @@ from benchmarks._report import report
 from producers.simulator.shops import make_shops
 from producers.simulator.stream import stream
 from schemas.events import NAME_PATTERN, STORE_PATTERN, UUID_PATTERN, VisitEvent
-from schemas.reading import VisitFact, read_visit_event, read_visit_events
+from schemas.reading import VisitFact, read_visit_event
 from schemas.topics import VISIT_EVENTS
 
 BATCH = 2_000
@@ -67,9 +66,6 @@ WAYS: dict[str, Callable[[Sequence[bytes]], object]] = {
     "msgspec, a record": partial(each, _decoder.decode),
     "msgspec, joined": lambda batch: _list_decoder.decode(joined(batch)),
     "schemas.reading (all rules), a record": partial(each, partial(read_visit_event, latest_ms=LATEST_MS)),
-    "schemas.reading (all rules), a batch": lambda batch: read_visit_events(
-        [SimpleNamespace(value=raw, timestamp=LATEST_MS) for raw in batch], 0
-    ),
 }
 
 

@@ -131,7 +131,7 @@ class _Checked(dict[str, str]):
     ``known[text]`` is the text, one object however often it is read, or a ValueError.
     """
 
-    MOST = 200_000
+    MOST = 50_000
 
     def __init__(self, pattern: str, max_length: int) -> None:
         self._fits = re.compile(pattern.removesuffix("$") + r"\Z").match
