@@ -210,7 +210,7 @@ class Bench:
     def __init__(self, system: System, chosen: argparse.Namespace) -> None:
         self._system, self._chosen = system, chosen
         self._log = Log(system.settings)
-        self._api_port = int(system.variables["AISLEFLOW_API_PORT"])
+        self._api_port = system.ports["api"]
         self._seed = 0
 
     def caught_up(self) -> None:

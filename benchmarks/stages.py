@@ -2,7 +2,8 @@
 
 Simulated records go through the stages of a cycle one after another, in one process, with nothing beside it: reading the fetch
 as aiokafka hands it over, reading the facts, making rows of them, folding and settling the store days, encoding what ClickHouse
-gets. CPU time of each stage, medians of several rounds. What is left of a worker's whole cost (``make bench-throughput``) is
+gets. CPU time of each stage, medians of several rounds, Python's collector off: it would charge whichever stage it happens to
+interrupt. What is left of a worker's whole cost (``make bench-throughput``) is
 Faust, HTTP and waiting.
 """
 
@@ -31,7 +32,6 @@ from producers.simulator.stream import stream
 from schemas.layouts import StoreCalendar
 from schemas.reading import read_visit_events
 from schemas.topics import VISIT_EVENTS
-from stream_processors.app import GC_THRESHOLDS
 from stream_processors.derivation import event_id_rows, event_rows
 from stream_processors.engine.scheduler import BareRecords
 from stream_processors.engine.sink import encode_rows
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
-    gc.set_threshold(*GC_THRESHOLDS)
+    gc.disable()
     shops = [replace(shop, dialect=False) for shop in make_shops(40, 1)]
     faults = Faults.parse("duplicates=0.02")
     sent = stream(shops, [date(2026, 3, 2 + n) for n in range(7)], 1, faults=faults)

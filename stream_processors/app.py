@@ -26,7 +26,7 @@ DERIVED_TOPICS = (topics.VISIT_EVENTS.name, topics.TRANSACTIONS.name, topics.STO
 
 # Collections of the young only: the state, millions of objects, has no cycles, and passes over it would cost more than
 # deriving. What cycles there are come from a request or a task, and die young.
-GC_THRESHOLDS = (50_000, 20, 1_000_000)
+GC_THRESHOLDS = (500_000, 50, 1_000_000)
 
 logger = log.get(__name__)
 
