@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test faults lint bench bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries
+.PHONY: help install vision demo test kill-test faults lint bench bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-stages
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -70,6 +70,9 @@ bench-decoding: install ## How fast records are read
 
 RATE ?= 0
 soak: MINUTES ?= 60
+bench-stages: install ## What each stage of a worker costs an event
+	$(BIN)/python -m benchmarks.stages $(BENCH_ARGS)
+
 soak: install ## Steady load for MINUTES=60 at RATE=records/s (half of the highest by default): nothing may pile up
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --rate $(RATE)
 
