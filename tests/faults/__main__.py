@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.faults import schedule, seeded, short_schedule
+from tests.faults.faults import Fault, schedule, seeded, short_schedule
 from tests.faults.runner import Run
 
 
@@ -35,7 +35,7 @@ def main() -> int:
     rng = seeded(chosen.seed)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started and mounted is ended
 
-    def next_round() -> list:  # type: ignore[type-arg]
+    def next_round() -> list[Fault]:
         if chosen.short:
             return short_schedule(rng, only=chosen.only)
         return schedule(rng, gap_s=chosen.gap, stretch=chosen.stretch, only=chosen.only)

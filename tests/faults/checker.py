@@ -51,7 +51,6 @@ class Promise:
 class Recovery:
     """Waits until the workers have confirmed what was on the log when a fault was over."""
 
-    since: float
     ends: dict[Place, int] = field(default_factory=dict)
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -125,7 +124,7 @@ class Checker(threading.Thread):
 
     def recovery(self) -> threading.Event:
         """Set once the workers have confirmed what is on the log now."""
-        recovery = Recovery(time.monotonic())
+        recovery = Recovery()
         self.recoveries.append(recovery)
         return recovery.done
 

@@ -52,11 +52,13 @@ class Disk:
     def fill(self) -> None:
         """No room for a byte more, or almost."""
         if self.is_mounted:
-            usage = os.statvfs(self.folder)
-            used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
-            if not self._mount("-o", f"remount,size={used // 1024 + 64}k"):
-                raise OSError(f"{self.folder} cannot be made smaller")
-        elif (pid := self.pid()) is not None:
+            for _ in range(100):  # what it holds may grow in between
+                usage = os.statvfs(self.folder)
+                used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+                if self._mount("-o", f"remount,size={used // 1024 + 64}k"):
+                    return
+            raise OSError(f"{self.folder} cannot be made smaller")
+        if (pid := self.pid()) is not None:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
     def free(self) -> None:
