@@ -181,17 +181,22 @@ def publish(settings: Settings, records: Sequence[Record]) -> None:
             failed.append(error)
 
     for topic, key, value in records:
-        while True:
-            try:
-                producer.produce(settings.topic_prefix + topic, value, key, on_delivery=delivered)
-                break
-            except BufferError:
-                producer.poll(0.1)
+        _produce(producer, settings.topic_prefix + topic, value, key, delivered)
         producer.poll(0)
     if producer.flush(120):
         raise TimeoutError("Kafka did not acknowledge everything in time")
     if failed:
         raise KafkaException(failed[0])
+
+
+def _produce(producer: Any, topic: str, value: bytes, key: Any, delivered: Any) -> None:
+    """Queue a record, waiting for room in the producer's queue."""
+    while True:
+        try:
+            producer.produce(topic, value, key, on_delivery=delivered)
+            return
+        except BufferError:
+            producer.poll(0.05)
 
 
 class Sent(NamedTuple):
@@ -270,12 +275,7 @@ def _send(settings: Settings, load: Load, stop: Any, result: Any) -> None:
         sent, worst = 0, 0.0
         while not stop.is_set() and time.monotonic() - began < load.seconds:
             for topic, key, value in chunk:
-                while True:
-                    try:
-                        producer.produce(settings.topic_prefix + topic, value, key, on_delivery=delivered)
-                        break
-                    except BufferError:
-                        producer.poll(0.05)
+                _produce(producer, settings.topic_prefix + topic, value, key, delivered)
             sent += len(chunk)
             chunk = next(chunks)
             producer.poll(0)

@@ -210,8 +210,7 @@ def _finish_visit(fact: VisitFact, latest_ms: int) -> Refusal | None:
         fact.zone_id = _names[zone_id]
     elif (reason := events.zone_problem(event_type, None)) is not None:
         return Refusal("zone_id", reason)
-    since = fact.timestamp - _EPOCH
-    fact.at = at = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    fact.at = at = epoch_ms(fact.timestamp)
     if not EARLIEST_MS <= at <= latest_ms:
         return _time_problem(at, latest_ms)
     metadata = bytes(fact.metadata)

@@ -112,11 +112,8 @@ class Parted:
     def by_store(self) -> dict[str, StoreFacts]:
         """The same, store by store."""
         stores: defaultdict[str, StoreFacts] = defaultdict(StoreFacts)
-        visits: defaultdict[str, list[VisitFact]] = defaultdict(list)
         for fact in self.visits:
-            visits[fact.store_id].append(fact)
-        for store_id, facts in visits.items():
-            stores[store_id].visits = facts
+            stores[fact.store_id].visits.append(fact)
         for stored in self.stored_events:
             stores[stored.store_id].stored_events.append(stored)
         for receipt in self.transactions:
@@ -220,8 +217,9 @@ def event_rows(facts: Iterable[VisitFact]) -> list[Row]:
     """Visit events as rows of ``events``. The metadata goes as the JSON that it is; ClickHouse keeps its text."""
     return [
         (
-            *(fact.event_id, fact.store_id, fact.camera_id, fact.visitor_id, fact.event_type, fact.at / 1000),
-            *(fact.zone_id or "", fact.dwell_ms, fact.is_staff, fact.confidence, fact.metadata, fact.arrived / 1000),
+            *(fact.event_id, fact.store_id, fact.camera_id, fact.visitor_id, fact.event_type, clickhouse_time(fact.at)),
+            *(fact.zone_id or "", fact.dwell_ms, fact.is_staff, fact.confidence, fact.metadata),
+            clickhouse_time(fact.arrived),
         )
         for fact in facts
     ]
