@@ -9,6 +9,7 @@ from aisleflow.commands import (
     dead_letters,
     demo,
     doctor,
+    layout,
     live,
     migrate,
     publish,
@@ -37,6 +38,7 @@ app.add_typer(contracts.app, name="contracts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(publish.app, name="publish")
 app.command()(camera.camera)
+app.add_typer(layout.app, name="layout")
 app.command()(simulate.simulate)
 app.command()(demo.demo)
 app.command()(live.live)
