@@ -176,6 +176,14 @@ ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:0
 Point = Annotated[list[float], Field(min_length=2, max_length=2, description="[x, y] in pixels of the camera's frame.")]
 
 
+FloorPoint = Annotated[
+    list[Annotated[float, Field(ge=-10_000, le=10_000)]],
+    Field(min_length=2, max_length=2, description="[x, y] in metres on the shop's plan, from its top left corner."),
+]
+Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$", description="Red, green and blue, such as #1a5fb4.")]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+
+
 class ZoneArea(Event):
     """Where one camera sees a zone: a polygon in that camera's pixels."""
 
@@ -190,6 +198,14 @@ class Zone(Event):
     type: ZoneType
     name: Name | None = None
     areas: Annotated[list[ZoneArea], Field(max_length=32)] = Field(default_factory=list)
+    staff_only: bool = Field(False, description="Only staff go there: who stays in it is taken for staff.")
+
+
+class PlanPoint(Event):
+    """One point of the floor, in a camera's picture and on the shop's plan."""
+
+    pixel: Point
+    floor: FloorPoint
 
 
 class Camera(Event):
@@ -201,6 +217,62 @@ class Camera(Event):
     frame_height: Annotated[int, Field(ge=1, le=16384)] | None = None
     entrance_line: Annotated[list[Point], Field(min_length=2, max_length=2)] | None = Field(
         None, description="Start and end; walking in goes from the left of start-to-end to its right."
+    )
+    floor_points: Annotated[list[PlanPoint], Field(min_length=4, max_length=32)] | None = Field(
+        None,
+        description="What ties the picture to the plan: points of the floor, no three of the first four in a line.",
+    )
+
+
+class Plan(Event):
+    """The shop's floor plan, in metres."""
+
+    width_m: Annotated[float, Field(gt=0, le=1000)]
+    height_m: Annotated[float, Field(gt=0, le=1000)]
+
+
+class IdentityRules(Event):
+    """When a person who is lost and found is one visitor. Scores run from 0 to 1; what is left out has the default of
+    docs/cameras.md.
+    """
+
+    wait_s: Seconds | None = Field(None, description="How long a decision may wait for a good look at the clothes.")
+    bridge_s: Seconds | None = Field(None, description="Longest loss on one camera that movement bridges.")
+    bridge_score: Share | None = Field(None, description="Least score of such a bridge.")
+    overlap_s: Seconds | None = Field(None, description="Time between looks of two cameras that count as one moment.")
+    overlap_score: Share | None = Field(None, description="Least score to be one person on two cameras at a moment.")
+    handover_s: Seconds | None = Field(None, description="Longest time unseen inside the shop.")
+    handover_score: Share | None = Field(None, description="Least likeness of clothes to be found again inside.")
+    reentry_s: Seconds | None = Field(None, description="Longest time outside to be known again at the entrance.")
+    reentry_score: Share | None = Field(None, description="Least likeness of clothes to be known again there.")
+    margin: Share | None = Field(None, description="Lead over the second best; less is ambiguous and refused.")
+
+
+class StaffRules(Event):
+    """How staff are told from customers, besides zones that are ``staff_only``."""
+
+    uniform: Annotated[list[Colour], Field(max_length=8)] = Field(
+        default_factory=list, description="Colours of the uniform's upper part; none: nobody is staff by their clothes."
+    )
+    score: Share | None = Field(None, description="Least share of the torso in these colours.")
+    looks: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Good looks that a verdict needs.")
+    zone_s: Seconds | None = Field(None, description="Time in a staff_only zone that makes staff.")
+
+
+class GroupRules(Event):
+    """Who came in together."""
+
+    window_s: Seconds | None = Field(None, description="Longest time between one and the next over the line; 0: never.")
+    distance: Annotated[float, Field(ge=0, le=10)] | None = Field(
+        None, description="Largest distance between two of a group, in heights of their boxes."
+    )
+
+
+class BillingRules(Event):
+    """What the billing zone's camera takes for service."""
+
+    service_s: Seconds | None = Field(
+        None, description="Shortest time as first of the queue that can be service; who leaves sooner has abandoned."
     )
 
 
@@ -217,6 +289,11 @@ class StoreLayout(Event):
     )
     zones: Annotated[list[Zone], Field(max_length=500)] = Field(default_factory=list)
     cameras: Annotated[list[Camera], Field(max_length=500)] = Field(default_factory=list)
+    plan: Plan | None = Field(None, description="Size of the floor plan that floor_points refer to.")
+    identity: IdentityRules | None = None
+    staff: StaffRules | None = None
+    groups: GroupRules | None = None
+    billing: BillingRules | None = None
 
     @field_validator("time_zone")
     @classmethod
