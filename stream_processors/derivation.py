@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from aisleflow import log, metrics
@@ -48,6 +49,7 @@ from stream_processors.store_day import (
 )
 
 logger = log.get(__name__)
+_key = attrgetter("key")
 I = TypeVar("I")  # noqa: E741
 F = TypeVar("F")
 
@@ -151,18 +153,25 @@ class Store:
     newest: StoreDay | None = None
 
     def day_of(self, at: int) -> date:
-        """The business day of a moment; mostly that of the newest day, which is cheap to tell."""
-        newest = self.newest
-        if newest is not None and newest.start <= at < newest.end:
-            return newest.day
-        return self.calendar.business_day(at)
+        """The business day of a moment."""
+        return self._span_of(at)[0]
 
     def days_of(self, moments: Sequence[int]) -> set[date]:
         """The business days of some moments."""
-        newest = self.newest
-        if newest is not None and newest.start <= min(moments) and max(moments) < newest.end:
-            return {newest.day}
-        return {self.day_of(at) for at in moments}
+        found: set[date] = set()
+        while moments:
+            day, start, end = self._span_of(moments[0])
+            found.add(day)
+            moments = [at for at in moments if not start <= at < end]
+        return found
+
+    def _span_of(self, at: int) -> tuple[date, int, int]:
+        """The business day of a moment, with its bounds; mostly one in memory, which is cheap to tell."""
+        for day in self.days.values():
+            if day.start <= at < day.end:
+                return day.day, day.start, day.end
+        date_ = self.calendar.business_day(at)
+        return date_, *self.calendar.bounds(date_)
 
     def by_day(self, facts: list[VisitFact]) -> dict[date, list[VisitFact]]:
         """Facts by their business days, each day's in their order."""
@@ -497,7 +506,8 @@ def _take(store: Store, facts: StoreFacts, fresh: set[StoreDay]) -> set[StoreDay
     for date_, visits in store.by_day(facts.visits).items():
         day = store.days[date_]
         if day not in fresh:
-            for fact in visits:
+            # What overtook another on its way here is in order again, and need not be fetched back as late.
+            for fact in sorted(visits, key=_key):
                 day.take(fact)
             touched.add(day)
     # A stored fact is mostly a duplicate. But another worker may have stored it after this one opened the day (it was

@@ -46,6 +46,11 @@ class RecordBatch(NamedTuple):
 class BareRecords(fetcher.PartitionRecords):
     """aiokafka's reader of a fetch, which gives the records as its C code read them: they have all that we ask for."""
 
+    def __iter__(self) -> Iterator[Any]:
+        # The generator itself: aiokafka's own iterator around it costs a call a record.
+        iterator: Iterator[Any] = self._records_iterator
+        return iterator
+
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         return record
 
