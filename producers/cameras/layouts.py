@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
+from operator import mul
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from producers.cameras import CameraError
-from producers.cameras.polygons import Polygon, area, is_simple, overlap
-from schemas.events import Camera, StoreLayout, as_problem
+from producers.cameras.polygons import Polygon, area, flatness, is_simple, overlap
+from schemas.events import Camera, PlanPoint, StoreLayout, as_problem
 
 # Neighbours drawn by hand along one edge share slivers; up to this share of the smaller one is meant as a border.
 BORDER_SHARE = 0.02
@@ -28,6 +29,12 @@ SHORTEST_LINE = 0.05
 # People must be seen on both sides of a line for about half a step: a sixth of a standing person's height, and those
 # who are worth counting are a fifth of the frame's height or more.
 CLEARANCE = 0.03
+# Height of a triangle in shares of its longest side from which on clicks that are a few pixels off do not turn the floor.
+FLATTEST = 0.03
+# In L*a*b*: one cloth in light and in shade, and under two cameras' white balance, is about this far from itself.
+ALIKE = 15.0
+# Below this chroma a camera's white balance decides what hue it sees.
+GREYEST = 12.0
 
 
 class Level(StrEnum):
@@ -79,7 +86,7 @@ def check(layout: StoreLayout, frames: Mapping[str, tuple[int, int]] | None = No
         frames: Width and height, pixels, of the frames that cameras really send, by camera.
     """
     frames = frames or {}
-    found = [*_ids(layout, frames), *_entrances(layout), *_unseen(layout)]
+    found = [*_ids(layout, frames), *_entrances(layout), *_unseen(layout), *_staff(layout)]
     for camera in layout.cameras:
         found += _camera(layout, camera, frames.get(camera.camera_id))
     return sorted(found, key=lambda finding: finding.level is not Level.ERROR)
@@ -177,6 +184,8 @@ def _camera(layout: StoreLayout, camera: Camera, real: tuple[int, int] | None) -
             yield from _shared(camera, first, upper, second, lower)
     if camera.entrance_line:
         yield from _line(camera, camera.entrance_line, size)
+    if camera.floor_points:
+        yield from _floor(layout, camera, camera.floor_points, size)
 
 
 def _in_frame(camera: Camera, zone_id: str, polygon: Polygon, size: tuple[int, int]) -> Iterator[Finding]:
@@ -233,7 +242,73 @@ def _line(camera: Camera, line: Polygon, size: tuple[int, int] | None) -> Iterat
             yield finding(Level.WARNING, "line-at-edge", text, "draw it further in, at least half a step from the edge")
 
 
-def _outside(points: Polygon, size: tuple[int, int]) -> str:
+def _floor(
+    layout: StoreLayout, camera: Camera, points: Sequence[PlanPoint], size: tuple[int, int] | None
+) -> Iterator[Finding]:
+    def error(message: str, remedy: str) -> Finding:
+        return Finding(Level.ERROR, "floor-points", message, remedy, camera.camera_id)
+
+    if size is not None and (outside := _outside([point.pixel for point in points], size)):
+        yield error(f"{outside} is outside of the {size[0]}x{size[1]} frame", "take points that the picture shows")
+    if (plan := layout.plan) is None:
+        remedy = "say plan.width_m and plan.height_m, which they are measured on"
+        yield error("they are on a plan whose size nobody says", remedy)
+    elif beside := _outside([point.floor for point in points], (plan.width_m, plan.height_m)):
+        yield error(f"{beside} is not on the plan of {plan.width_m:g} x {plan.height_m:g} m", "measure it again")
+    turns = [
+        (flatness([p.pixel for p in three]), flatness([p.floor for p in three]))
+        for three in combinations(points[:4], 3)
+    ]
+    if min(abs(turn) for pair in turns for turn in pair) < FLATTEST:
+        yield error(
+            "three of the first four lie in a line: they do not fix the floor", "take the corners of a wide area"
+        )
+    elif any(seen * measured < 0 for seen, measured in turns):
+        text = "no camera sees the floor so: two are exchanged, or the plan is mirrored"
+        yield error(text, "measure from the plan's top left corner, x to the right and y down")
+
+
+def _staff(layout: StoreLayout) -> Iterator[Finding]:
+    def warning(rule: str, message: str, remedy: str, zone_id: str | None = None) -> Finding:
+        return Finding(Level.WARNING, rule, message, remedy, zone_id=zone_id)
+
+    for zone in layout.zones:
+        if zone.staff_only and zone.type in ("ENTRANCE", "BILLING"):
+            text = f"customers come into a zone of type {zone.type}: staff_only makes staff of them"
+            yield warning("staff-zone", text, "draw the staff's side of the till or door apart", zone.zone_id)
+    colours = {colour: lab(colour) for colour in layout.staff.uniform} if layout.staff else {}
+    for one, other in combinations(colours, 2):
+        if math.dist(colours[one], colours[other]) < ALIKE:
+            text = f"cameras cannot tell {one} from {other}"
+            yield warning("uniform-colour", text, "keep the one that is seen on more of the uniform")
+    for colour, (light, a, b) in colours.items():
+        chroma, hue = math.hypot(a, b), math.degrees(math.atan2(b, a))
+        if chroma < GREYEST:
+            text = f"{colour} is black, white or grey, as many customers' clothes are"
+            yield warning("uniform-colour", text, "take a colour that only staff wear, or draw a staff_only zone")
+        elif 20 < light < 85 and chroma < 55 and 35 < hue < 80:
+            text = f"{colour} looks like skin and like beige or brown clothes"
+            yield warning("uniform-colour", text, "take a colour that only staff wear, or draw a staff_only zone")
+
+
+def lab(colour: str) -> tuple[float, float, float]:
+    """CIE 1976 L*a*b* of an sRGB colour such as ``#1a5fb4`` (IEC 61966-2-1, D65): distances in it are about those that
+    people see, 2.3 being just noticeable.
+    """
+    linear = [
+        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+        for value in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    ]
+    weights = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
+    white = (0.9505, 1.0, 1.089)
+    x, y, z = (
+        ratio ** (1 / 3) if ratio > 216 / 24389 else (24389 / 27 * ratio + 16) / 116
+        for ratio in (sum(map(mul, row, linear)) / of for row, of in zip(weights, white, strict=True))
+    )
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def _outside(points: Polygon, size: tuple[float, float]) -> str:
     """The first point outside of a frame, in words; empty where there is none."""
     width, height = size
     return next((f"[{x:g}, {y:g}]" for x, y in points if not (0 <= x <= width and 0 <= y <= height)), "")

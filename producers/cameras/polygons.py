@@ -61,6 +61,15 @@ def contains(polygon: Polygon, x: float, y: float) -> bool:
     return any(left <= x <= right for left, right in _spans(polygon, y))
 
 
+def flatness(three: Polygon) -> float:
+    """Height of a triangle in shares of its longest side: 0 where its corners lie in a line, 0.87 where it is
+    equilateral; negative where they turn to the left as a picture shows it.
+    """
+    a, b, c = three
+    longest = max(_dot(p, q, q) for p, q in _edges(three))
+    return _turn(a, b, c) / longest if longest else 0.0
+
+
 def distance(point: Point, start: Point, end: Point) -> float:
     """How far a point is from a segment."""
     length = _dot(start, end, end)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from aisleflow.cli import app
 from producers.cameras import CameraError
-from producers.cameras.layouts import Finding, Level, check, read_layout
+from producers.cameras.layouts import Finding, Level, check, lab, read_layout
 from schemas.events import StoreLayout
 
 FLOOR = [[100, 100], [300, 100], [300, 300], [100, 300]]
@@ -37,6 +37,26 @@ def document(zones: Any = None, cameras: Any = None, **fields: Any) -> dict[str,
         "cameras": [{"camera_id": "C", "entrance_line": DOOR, **SIZE}] if cameras is None else cameras,
         **fields,
     }
+
+
+PLAN = {"width_m": 10.0, "height_m": 8.0}
+FLOORED = ["error floor-points: camera C"]
+PIXELS = [[200, 100], [400, 100], [600, 395], [20, 395], [300, 100]]
+METRES = [[1, 1], [5, 1], [5, 4], [1, 4], [3, 1]]
+
+
+def points(*which: int) -> list[dict[str, Any]]:
+    return [{"pixel": PIXELS[i], "floor": METRES[i]} for i in which]
+
+
+def exchanged() -> list[dict[str, Any]]:
+    """The first two in each other's place on the plan."""
+    return [{"pixel": PIXELS[i], "floor": METRES[j]} for i, j in ((0, 1), (1, 0), (2, 2), (3, 3))]
+
+
+def mirrored() -> list[dict[str, Any]]:
+    """Measured from the plan's bottom left corner."""
+    return [{"pixel": PIXELS[i], "floor": [METRES[i][0], 8 - METRES[i][1]]} for i in range(4)]
 
 
 def found(layout: dict[str, Any], **frames: tuple[int, int]) -> list[Finding]:
@@ -115,6 +135,24 @@ def camera(**fields: Any) -> dict[str, Any]:
             ["error duplicate-camera: camera C", "warning no-entrance: camera C"],
         ),
         (document([zone("A", FLOOR), zone("A", BESIDE)]), ["error duplicate-zone: zone A"]),
+        # What ties a picture to the plan. A trapezium of floor, 4 m wide and 3 m deep.
+        (document(cameras=[camera(floor_points=points(0, 1, 2, 3))], plan=PLAN), []),
+        (document(cameras=[camera(floor_points=points(0, 1, 2, 3))]), ["error floor-points: camera C"]),
+        (document(cameras=[camera(floor_points=points(0, 1, 2, 3))], plan={"width_m": 3, "height_m": 9}), FLOORED),
+        (document(cameras=[camera(floor_points=points(0, 4, 1, 2))], plan=PLAN), FLOORED),
+        (document(cameras=[camera(floor_points=exchanged())], plan=PLAN), FLOORED),
+        (document(cameras=[camera(floor_points=mirrored())], plan=PLAN), FLOORED),
+        (document(cameras=[camera(floor_points=points(0, 1, 2, 3), frame_height=390)], plan=PLAN), FLOORED),
+        # Staff.
+        (document([zone("A", FLOOR, staff_only=True)]), []),
+        (document([zone("A", FLOOR, staff_only=True, type="BILLING")]), ["warning staff-zone: zone A"]),
+        (document(staff={"uniform": ["#1a5fb4", "#e01b24"]}), []),
+        (document(staff={"uniform": ["#1a5fb4", "#1c65b8"]}), ["warning uniform-colour: layout"]),
+        (document(staff={"uniform": ["#222222"]}), ["warning uniform-colour: layout"]),
+        (document(staff={"uniform": ["#ffffff"]}), ["warning uniform-colour: layout"]),
+        (document(staff={"uniform": ["#e66100"]}), []),
+        (document(staff={"uniform": ["#e0ac69"]}), ["warning uniform-colour: layout"]),
+        (document(staff={"uniform": ["#8d5524"]}), ["warning uniform-colour: layout"]),
         # No size to measure against.
         (document(cameras=[{"camera_id": "C", "entrance_line": DOOR}]), ["warning frame-size: camera C"]),
     ],
@@ -203,3 +241,12 @@ def test_the_layout_in_the_documentation_has_nothing_wrong() -> None:
     text = (Path(__file__).resolve().parents[3] / "docs" / "cameras.md").read_text()
     shown = StoreLayout.model_validate_json(text.split("```json")[1].split("```")[0])
     assert [f for f in check(shown) if f.level is Level.ERROR] == []
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"),
+    # Worked examples of Bruce Lindbloom's CIE calculator, D65.
+    [("#ffffff", (100, 0, 0)), ("#000000", (0, 0, 0)), ("#ff0000", (53.24, 80.09, 67.2)), ("#808080", (53.59, 0, 0))],
+)
+def test_lab(colour: str, expected: tuple[float, float, float]) -> None:
+    assert lab(colour) == pytest.approx(expected, abs=0.05)
