@@ -1,11 +1,14 @@
-"""``aisleflow camera``: watch a clip, publish who visited which zone and for how long."""
+"""``aisleflow camera``: watch a store's cameras, publish who visited which zone and for how long."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,57 +21,86 @@ if TYPE_CHECKING:
     from aisleflow.settings import Settings
     from schemas.events import StoreLayout
 
+# Looks a second at a live camera: people are followed well from here on (docs/cameras.md), and more cost more.
+LIVE_RATE = 5.0
+
 
 def camera(
-    clip: Annotated[Path, typer.Argument(help="A video file that OpenCV can read.")],
-    layout: Annotated[Path, typer.Option(help="The store's layout, JSON: its zones as the camera sees them.")],
+    layout: Annotated[Path, typer.Option(help="The store's layout, JSON: its zones as the cameras see them.")],
+    clip: Annotated[
+        str | None,
+        typer.Argument(
+            help="A clip, a folder of clips or pictures, an RTSP or HTTP address, or a USB device's number."
+        ),
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="CAMERA=SOURCE, one for each camera of the layout that is to be watched.")
+    ] = None,
     camera_id: Annotated[
-        str | None, typer.Option("--camera", help="Camera of the layout; its only one if left out.")
+        str | None, typer.Option("--camera", help="The layout's camera that took CLIP; its only one if left out.")
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="YOLO model exported to OpenVINO; AISLEFLOW_CAMERA_MODEL if left out.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option(help="Time of the first frame, RFC 3339; the file's modification time if left out.")
+        str | None,
+        typer.Option(
+            "--start",
+            "--start-time",
+            help="Time of a recording's first frame, RFC 3339; the file's modification time if left out.",
+        ),
     ] = None,
     entrance: Annotated[
         Entrance | None,
         typer.Option(help="What counts as coming in; the layout's entrance line if it has one, else nothing."),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, max=100, help="Look at every N-th frame only.")] = 1,
+    every: Annotated[int, typer.Option(min=1, max=100, help="Look at every N-th frame of a recording only.")] = 1,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, max=120, help=f"Looks a second at most; {LIVE_RATE:g} for live cameras if left out."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0, help="How fast recordings play: 1 is as they were taken, 0 as fast as it goes.")
+    ] = 0.0,
+    picture_rate: Annotated[float, typer.Option(min=0.1, help="Pictures a second in a folder of pictures.")] = 10.0,
     publish: Annotated[
         bool, typer.Option("--publish/--dry-run", help="To Kafka, or as JSON lines to the screen.")
     ] = True,
     publish_layout: Annotated[bool, typer.Option(help="Publish the layout as well, before the events.")] = True,
 ) -> None:
-    """Watch a clip of a shop's camera and publish its visits: who came in, which zones they stood in, how long.
+    """Watch a shop's cameras and publish its visits: who came in, which zones they stood in, how long.
 
-    Running the same clip again with the same start publishes the same ids, so nothing is counted twice. No frame and no
-    face is stored.
+    Running the same recordings again with the same start publishes the same ids, so nothing is counted twice. No frame and
+    no face is stored. Ctrl-C ends it after closing what is open.
     """
     from aisleflow.settings import settings
     from producers.cameras import CameraError
 
     try:
-        run(
-            clip,
-            layout,
-            settings=settings(),
-            camera_id=camera_id,
-            model=model,
-            start=start,
-            entrance=entrance,
-            every=every,
-            publish=publish,
-            publish_layout=publish_layout,
-        )
+        with _interruptible() as stop:
+            run(
+                _addresses(clip, source or []),
+                layout,
+                settings=settings(),
+                camera_id=camera_id,
+                model=model,
+                start=start,
+                entrance=entrance,
+                every=every,
+                rate=rate,
+                speed=speed,
+                picture_rate=picture_rate,
+                publish=publish,
+                publish_layout=publish_layout,
+                stop=stop,
+            )
     except CameraError as error:
         typer.echo(f"aisleflow camera: {error}", err=True)
         raise typer.Exit(1) from error
 
 
 def run(
-    clip: Path,
+    sources: Path | str | Mapping[str, str],
     layout: Path,
     *,
     settings: Settings,
@@ -77,10 +109,18 @@ def run(
     start: str | None = None,
     entrance: Entrance | None = None,
     every: int = 1,
+    rate: float | None = None,
+    speed: float = 0.0,
+    picture_rate: float = 10.0,
     publish: bool = True,
     publish_layout: bool = True,
+    stop: threading.Event | None = None,
 ) -> Counter[str]:
     """What the command does, for programs: the number of events by type.
+
+    Args:
+        sources: The source of the layout's only camera, or of ``camera_id``; or sources by camera.
+        stop: Set it to end a live source, or a recording early.
 
     Raises:
         CameraError: anything that the caller can put right, from a missing model to a damaged clip; what had been seen
@@ -90,53 +130,124 @@ def run(
     from rich.progress import Progress
 
     from producers.cameras import CameraError
-    from producers.cameras.clip import Clip
-    from producers.cameras.people import require_vision
+    from producers.cameras.people import Yolo, require_vision
     from producers.cameras.publish import Publisher
     from producers.cameras.scene import camera_of, scene_of
-    from producers.cameras.watch import watch
+    from producers.cameras.sources import Live, Recording, open_source
+    from producers.cameras.watch import SLOWEST, Rules, watch
     from schemas import topics
     from schemas.events import dump
 
     store = _layout(layout)
-    camera_id = camera_of(store, camera_id)
+    if isinstance(sources, Mapping):
+        addresses = {camera_of(store, camera): address for camera, address in sources.items()}
+    else:
+        addresses = {camera_of(store, camera_id): str(sources)}
+    begin = _start(start)
     require_vision()
     if (model := model or settings.camera_model) is None:
         raise CameraError("no model: give --model, or set AISLEFLOW_CAMERA_MODEL to a YOLO model exported to OpenVINO")
     seen: Counter[str] = Counter()
     with ExitStack() as stack:
-        film = stack.enter_context(Clip(clip))
-        begin = _start(start, clip)
-        scene = scene_of(store, camera_id, film.width, film.height, entrance)
+        opened: dict[str, Recording | Live] = {}
+        for camera, address in addresses.items():
+            live_rate = LIVE_RATE if rate is None else rate
+            opened[camera] = one = open_source(address, start=begin, picture_rate=picture_rate, rate=live_rate)
+            if isinstance(one, Recording):
+                stack.callback(one.close)
+        live = any(isinstance(one, Live) for one in opened.values())
+        rate = (LIVE_RATE if live else 0.0) if rate is None else rate
+        scenes, rates = {}, {}
+        for camera, one in opened.items():
+            if isinstance(one, Recording):
+                width, height = one.width, one.height
+                looks = one.fps / every if not live else one.fps
+                rates[camera] = min(looks, rate or looks)
+            else:
+                described = next(known for known in store.cameras if known.camera_id == camera)
+                if described.frame_width is None or described.frame_height is None:
+                    raise CameraError(
+                        f"say the frame_width and frame_height of camera {camera} in the layout: it is live"
+                    )
+                width, height, rates[camera] = described.frame_width, described.frame_height, rate or 10.0
+            if rates[camera] < SLOWEST:
+                given = f"--every {every}" if every > 1 else f"--rate {rate:g}" if rate else one.name
+                raise CameraError(
+                    f"{given} leaves {rates[camera]:.1f} frames/s: people are followed from {SLOWEST:g} on"
+                )
+            scenes[camera] = scene_of(store, camera, width, height, entrance)
         publisher = Publisher(settings) if publish else None
         if publisher is not None:
             stack.callback(publisher.close)
             if publish_layout:
                 publisher.send(topics.STORE_LAYOUTS, store)
+        detector = Yolo(model, cache_dir=settings.data_dir / "ultralytics")
         console = Console(stderr=True)
         bar = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
-        task = bar.add_task(clip.name, total=film.declared or None)
-        began = 0.0
-        cache = settings.data_dir / "ultralytics"
-        for index, events in watch(film, scene, model, begin, cache_dir=cache, every=every):
-            for event in events:
+        declared = [one.declared if isinstance(one, Recording) else 0 for one in opened.values()]
+        task = bar.add_task(store.store_id, total=sum(declared) // every if all(declared) and not rate else None)
+        looked, first, began = 0, None, 0.0
+        rules = Rules(scenes, rates)
+        for look in watch(opened, rules, detector, every=every, rate=rate, speed=speed, stop=stop):
+            for event in look.events:
                 seen[event.event_type] += 1
                 if publisher is not None:
                     publisher.send(topics.VISIT_EVENTS, event)
                 else:
                     sys.stdout.write(dump(event).decode() + "\n")
-            bar.update(task, completed=index + 1)
-            # Reading the model takes seconds and is no part of the rate.
-            began = began or time.monotonic()
-    took, looked = time.monotonic() - began, index // every + 1
+            if look.frame is not None:
+                looked += 1
+                first = first or look.frame.at_ms
+                bar.update(task, completed=looked)
+                # Reading the model takes seconds and is no part of the rate.
+                began = began or time.monotonic()
+    took = time.monotonic() - began if began else 0.0
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items())) or "no events"
-    verb = "published" if publish else "found"
+    names = ", ".join(f"{camera} ({one.name})" for camera, one in opened.items())
+    since = f" from {datetime.fromtimestamp(first / 1000, UTC).isoformat()}" if first is not None else ""
     typer.echo(
-        f"{clip.name}: {looked} frames from {begin.isoformat()} in {took:.1f} s ({(looked - 1) / max(took, 1e-3):.1f}/s);"
-        f" {verb} {counts} of {scene.store_id}/{scene.camera_id}",
+        f"{names}: {looked} frames{since} in {took:.1f} s ({(looked - 1) / took if took else 0:.1f}/s);"
+        f" {'published' if publish else 'found'} {counts} of {store.store_id}",
         err=True,
     )
     return seen
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second signal ends at once, as if there were no handler."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _addresses(clip: str | None, named: Sequence[str]) -> str | dict[str, str]:
+    from producers.cameras import CameraError
+
+    if clip is not None and not named:
+        return clip
+    if clip is not None or not named:
+        raise CameraError("give one CLIP, or --source CAMERA=SOURCE for each camera")
+    found: dict[str, str] = {}
+    for text in named:
+        camera_id, equals, address = text.partition("=")
+        if not (camera_id and equals and address):
+            raise CameraError("--source needs CAMERA=SOURCE, such as CAM-1=door.mp4")
+        if camera_id in found:
+            raise CameraError(f"--source names camera {camera_id} twice")
+        found[camera_id] = address
+    return found
 
 
 def _layout(path: Path) -> StoreLayout:
@@ -154,15 +265,14 @@ def _layout(path: Path) -> StoreLayout:
         raise CameraError(f"the layout {path} is not valid: {field or 'document'}: {reason}") from error
 
 
-def _start(text: str | None, clip: Path) -> datetime:
+def _start(text: str | None) -> datetime | None:
     from pydantic import TypeAdapter, ValidationError
 
     from producers.cameras import CameraError
     from schemas.events import Timestamp, as_problem
 
     if text is None:
-        modified = datetime.fromtimestamp(clip.stat().st_mtime, UTC)
-        return modified.replace(microsecond=modified.microsecond // 1000 * 1000)
+        return None
     try:
         return TypeAdapter[datetime](Timestamp).validate_python(text).astimezone(UTC)
     except ValidationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from producers.cameras import CameraError
 
@@ -30,19 +30,30 @@ def require_vision() -> None:
         raise CameraError(f"cameras need the vision extra ({', '.join(missing)} missing): run `make vision`")
 
 
-class People:
-    """Finds people and tracks them over the frames of one clip.
+class Detector(Protocol):
+    """Finds people in pictures."""
+
+    at_once: int
+    """How many pictures it looks at at the same time to advantage; ``detect`` is called from that many threads."""
+
+    def detect(self, image: Any) -> Any:
+        """People in a BGR picture as ``supervision.Detections``, from a confidence of ``FAINTEST`` on."""
+
+
+class Yolo:
+    """A YOLO detector by ultralytics.
 
     Args:
         model: Folder ``NAME_openvino_model`` of a YOLO detector with a class "person".
-        patience_s: How long a track outlives its last box, seconds.
         cache_dir: Where ultralytics may keep its own settings.
 
     Raises:
         CameraError: the folder is not such a model.
     """
 
-    def __init__(self, model: Path, *, patience_s: float, cache_dir: Path) -> None:
+    at_once = 1
+
+    def __init__(self, model: Path, *, cache_dir: Path) -> None:
         # Only this one format is accepted: a .pt file would run whatever code it carries.
         if not model.name.endswith("_openvino_model") or not any(model.glob("*.xml")) or not any(model.glob("*.bin")):
             raise CameraError(f"{model} is not a YOLO model exported to OpenVINO (a folder named *_openvino_model)")
@@ -50,7 +61,6 @@ class People:
         os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="0", YOLO_VERBOSE="0")
         cache_dir.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_dir))
-        from trackers import ByteTrackTracker
         from ultralytics.models import YOLO
 
         try:
@@ -60,16 +70,37 @@ class People:
             raise CameraError(f"the model {model} does not know the class 'person'") from error
         except Exception as error:  # ultralytics and OpenVINO raise whatever their parsers do
             raise CameraError(f"the model {model} cannot be read: {str(error).strip().splitlines()[-1]}") from error
+
+    def detect(self, image: Any) -> Any:
+        """As ``Detector.detect``."""
+        import supervision as sv
+
+        result = self._yolo.predict(image, classes=[self._person], conf=FAINTEST, verbose=False)[0]
+        return sv.Detections.from_ultralytics(result)
+
+
+class Tracker:
+    """Keeps the people of one camera apart, by ByteTrack.
+
+    Args:
+        patience_s: How long a track outlives its last box, seconds.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        from trackers import ByteTrackTracker
+
         # lost_track_buffer counts thirtieths of a second, whatever the frame rate.
         self._tracker: Any = ByteTrackTracker(
             lost_track_buffer=round(30 * patience_s), track_activation_threshold=SURE, high_conf_det_threshold=SURE
         )
 
-    def see(self, frame: Any, at_s: float) -> Any:
-        """The confirmed tracks of a frame, as ``supervision.Detections``; ``at_s`` is its time in the clip."""
-        import supervision as sv
+    def update(self, detections: Any, at_ms: int) -> Any:
+        """The confirmed tracks of a frame, as ``supervision.Detections`` with ``tracker_id``.
 
-        result = self._yolo.predict(frame, classes=[self._person], conf=FAINTEST, verbose=False)[0]
-        tracked = self._tracker.update(sv.Detections.from_ultralytics(result), timestamp=at_s)
+        Args:
+            detections: What the detector found, faint boxes too.
+            at_ms: When the frame was taken, milliseconds; later than the frame before.
+        """
+        tracked = self._tracker.update(detections, timestamp=at_ms / 1000)
         # -1 marks boxes that are not yet anybody.
         return tracked[tracked.tracker_id >= 0]

@@ -15,8 +15,8 @@ import pytest
 from aisleflow.commands import camera
 from aisleflow.settings import Settings
 from producers.cameras import CameraError, Entrance
-from producers.cameras.clip import Clip
 from producers.cameras.publish import Publisher
+from producers.cameras.sources import Recording, open_source
 from schemas import topics
 from schemas.events import StoreLayout, VisitEvent
 
@@ -102,7 +102,8 @@ def test_a_truncated_clip_gives_its_frames_and_then_the_error(vision: None, mate
     part = tmp_path / "part.mp4"
     part.write_bytes(whole[:400_000])
     frames = 0
-    with Clip(part) as clip:
+    with open_source(str(part)) as clip:
+        assert isinstance(clip, Recording)
         assert (clip.fps, clip.width, clip.height, clip.declared) == (10.0, 768, 432, 1394)
         with pytest.raises(CameraError, match=r"damaged: it ends after \d+ of 1394 frames"):
             for _ in clip.frames(every=10):
@@ -115,8 +116,8 @@ def test_a_file_that_is_no_video(vision: None, tmp_path: Path, content: bytes | 
     path = tmp_path / "clip.mp4"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(CameraError, match=r"clip\.mp4"), Clip(path) as clip:
-        list(clip.frames())
+    with pytest.raises(CameraError, match=r"clip\.mp4"):
+        open_source(str(path))
 
 
 @pytest.mark.parametrize(
@@ -202,5 +203,5 @@ def test_importing_the_command_needs_no_vision() -> None:
 
     heavy = ["cv2", "torch", "ultralytics", "supervision", "trackers", "openvino"]
     program = f"import sys; sys.modules.update(dict.fromkeys({heavy})); import aisleflow.commands.camera"
-    program += ", producers.cameras.watch, producers.cameras.publish, producers.cameras.clip"
+    program += ", producers.cameras.watch, producers.cameras.publish, producers.cameras.sources"
     subprocess.run([sys.executable, "-c", program], check=True)
