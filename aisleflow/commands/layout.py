@@ -49,8 +49,8 @@ def check(
 
 def _frame_size(pair: str) -> tuple[str, tuple[int, int]]:
     from producers.cameras import CameraError
-    from producers.cameras.clip import Clip
     from producers.cameras.people import require_vision
+    from producers.cameras.sources import Clip
 
     camera_id, separator, path = pair.partition("=")
     if not separator or not camera_id or not path:

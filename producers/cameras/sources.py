@@ -132,7 +132,7 @@ def _by_number(path: Path) -> list[Any]:
 
 
 class Clip:
-    """A video file.
+    """A video file; a context manager.
 
     Attributes:
         fps: Frames per second.
@@ -184,7 +184,14 @@ class Clip:
             )
 
     def close(self) -> None:
+        """Let go of the file."""
         self._capture.release()
+
+    def __enter__(self) -> Clip:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Pictures:
@@ -224,7 +231,7 @@ class Pictures:
         return image
 
     def close(self) -> None:
-        pass
+        """Nothing is held open."""
 
 
 class Recording:
