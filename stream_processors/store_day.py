@@ -71,13 +71,6 @@ class Written:
     queue_depth: dict[int, int] = field(default_factory=dict)
 
 
-def clickhouse_time(at: int) -> float:
-    """Milliseconds since 1970 as ClickHouse reads a DateTime64(3) in JSON: seconds. Exact, since a double is written
-    with the fewest digits that tell it from its neighbours: three decimals until the year 200000.
-    """
-    return at / 1000
-
-
 class StoreDay:
     """The visits of one store on one business day.
 
@@ -241,15 +234,26 @@ class StoreDay:
         version = self.version
         store_id, day = self.calendar.store_id, self.day_text
         for at, depth in self.queue.changes(everything=self._is_fresh).items():
-            rows.queue_depth.append((store_id, day, clickhouse_time(at), depth or 0, version, int(depth is None)))
+            rows.queue_depth.append((store_id, day, at / 1000, depth or 0, version, int(depth is None)))
         self._is_fresh = False
         for visitor_id in touched:
             visit = self.visits[visitor_id]
             for stay in visit.unwritten:
-                started_at, ended_at = clickhouse_time(stay.started_at), clickhouse_time(stay.ended_at)
                 row = (
-                    *(store_id, day, visitor_id, stay.ordinal, stay.zone_id, stay.camera_id, stay.is_billing),
-                    *(visit.is_staff, started_at, ended_at, stay.is_open, stay.dwell_ms, version, 0),
+                    store_id,
+                    day,
+                    visitor_id,
+                    stay.ordinal,
+                    stay.zone_id,
+                    stay.camera_id,
+                    stay.is_billing,
+                    visit.is_staff,
+                    stay.started_at / 1000,
+                    stay.ended_at / 1000,
+                    stay.is_open,
+                    stay.dwell_ms,
+                    version,
+                    0,
                 )
                 rows.zone_visits.append(row)
             for ordinal in range(len(visit.zone_visits), visit.zone_rows):
@@ -264,16 +268,25 @@ class StoreDay:
         return rows
 
     def _visit_row(self, visitor_id: str, visit: Visit, version: int) -> Row:
-        purchased = self.conversion.has_purchased(visitor_id)
+        purchased = visit.has_billing_presence and self.conversion.has_purchased(visitor_id)
         return (
-            *(self.calendar.store_id, self.day_text, visitor_id, visit.is_staff, visit.is_visitor),
-            *(
-                clickhouse_time(visit.started_at),
-                clickhouse_time(visit.ended_at),
-                visit.entries,
-                len(visit.zone_visits),
-            ),
-            *(visit.has_billing_presence, visit.joined_queue, visit.left_unserved and not purchased, purchased),
-            *(self._claim(visitor_id), visit.events, clickhouse_time(self.calendar.layout_ms), RULES, version),
+            self.calendar.store_id,
+            self.day_text,
+            visitor_id,
+            visit.is_staff,
+            visit.is_visitor,
+            visit.started_at / 1000,
+            visit.ended_at / 1000,
+            visit.entries,
+            len(visit.zone_visits),
+            visit.has_billing_presence,
+            visit.joined_queue,
+            visit.left_unserved and not purchased,
+            purchased,
+            self._claim(visitor_id),
+            visit.events,
+            self.calendar.layout_ms / 1000,
+            RULES,
+            version,
             int(visitor_id in self._vanished),
         )

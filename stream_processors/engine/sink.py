@@ -32,7 +32,11 @@ class CannotWrite(Exception):
 
 
 def encode_rows(rows: Sequence[Any]) -> bytes:
-    """Rows as ``JSONCompactEachRow``: one JSON array a line."""
+    """Rows as ``JSONCompactEachRow``: one JSON array a line.
+
+    A time goes as seconds, ``ms / 1000``, as ClickHouse reads a DateTime64(3) in JSON: exact, since a double is written
+    with the fewest digits that tell it from its neighbours, three decimals until the year 200000.
+    """
     return _encoder.encode_lines(rows)
 
 
