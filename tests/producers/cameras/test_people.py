@@ -127,7 +127,8 @@ def test_a_portrait_picture_and_an_empty_one(vision: None, material: Path) -> No
     # The same person in a picture turned upright: the part of the frame around them.
     tall = detector.detect(np.ascontiguousarray(image[:, 300:560]))
     assert len(wide[wide.confidence > 0.5]) == len(tall[tall.confidence > 0.5]) == 1
-    assert np.abs(tall.xyxy[0] + [300, 0, 300, 0] - wide.xyxy[0]).max() < 12
+    # Where the table hides the legs, the box may end anywhere.
+    assert np.abs(tall.xyxy[0] + [300, 0, 300, 0] - wide.xyxy[0])[:3].max() < 12
 
 
 @pytest.mark.vision
