@@ -48,9 +48,32 @@ def load_or_create(data_dir: Path) -> Secrets:
     if (known := load(data_dir)) is not None:
         return known
     made = Secrets(clickhouse_writer=secrets.token_urlsafe(24), clickhouse_analyst=secrets.token_urlsafe(24))
-    data_dir.mkdir(parents=True, exist_ok=True)
-    # O_EXCL with the mode: never, not even for a moment, readable by others.
-    descriptor = os.open(data_dir / "secrets.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(made.model_dump(), file, indent=2)
+    _keep(data_dir / "secrets.json", json.dumps(made.model_dump(), indent=2))
     return made
+
+
+def visitor_salt(data_dir: Path) -> bytes:
+    """What the pseudonyms of a data directory's visitors are made with, made up the first time. The same salt names the
+    people of a clip as before; with another, nobody can tell that they are the same.
+
+    Raises:
+        SecretsError: the file is not readable, or empty.
+    """
+    path = data_dir / "visitor-salt"
+    try:
+        if not path.exists():
+            _keep(path, secrets.token_urlsafe(32))
+        salt = path.read_bytes().strip()
+    except OSError as error:
+        raise SecretsError(f"{path} cannot be used: {error.strerror}") from error
+    if not salt:
+        raise SecretsError(f"{path} is empty; delete it, and a new salt is made")
+    return salt
+
+
+def _keep(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # O_EXCL with the mode: never, not even for a moment, readable by others.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     cycle_ms: int = Field(200, ge=10, le=10_000, description="How long a worker gathers records before it derives.")
     max_batch_records: int = Field(20_000, ge=1, description="Most records a worker derives at once.")
     camera_model: Path | None = Field(None, description="YOLO detector exported to OpenVINO (a folder) for `camera`.")
+    camera_salt: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="What visitors' pseudonyms are made with, for several machines with cameras; empty makes one up.",
+    )
 
     @property
     def kafka_bootstrap(self) -> str:

@@ -1,211 +1,191 @@
-"""From what a tracker sees of people to visit events: the rules, without video.
+"""Where one visitor is, from what cameras see of them: zones, the entrance, dwell. Pure rules, without ids or video.
 
-A person is in at most one zone of a camera at a time, because the answers close a zone visit when the same camera sees
-the person in another zone. Changes count only after ``inertia`` sightings in a row agree, so that neither a flickering
-box nor somebody dithering on a line makes events; they are then dated to the first of those sightings.
+A visitor is in one zone at a time, whichever cameras see them, because the answers close a zone visit when the same
+camera sees the person in another zone. A change counts when it has lasted, so that neither a flickering box nor somebody
+dithering on a line makes events; it is then dated to the first look that showed it.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
-from uuid import UUID, uuid5
 
 from producers.cameras import Entrance
-from schemas.events import EventType, Metadata, VisitEvent
+from schemas.events import EventType
 
 DWELL_STEP_MS = 30_000
-# Names every id that cameras make; changing it would make every clip new.
-_NAMESPACE = UUID("6f0a4c53-2f5e-5d0b-9c0e-7a1d3c1f8e42")
+# A change must last this long, and at least two looks. A walker takes about that long for one step.
+SETTLE_MS = 300
+SETTLE_LOOKS = 2
+# Looks of two cameras this far apart still show one moment.
+SAME_MOMENT_MS = 1000
+# A tracker finds somebody again within 2 s (people.PATIENCE_S): until then they stand where they were last seen.
+LOST_AFTER_MS = 2500
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One tracked person in one frame."""
+    """One person in one frame, placed in the scene."""
 
-    track_id: int
+    camera_id: str
+    at_ms: int
     zone: str | None = None
     """The zone that holds the foot point."""
     inside: bool | None = None
     """On the inner side of the entrance line; None without a line or beyond its ends."""
+    clear: bool = True
+    """Far enough from the line for a change of sides to be more than a swaying box."""
     confidence: float = 1.0
     """The detector's, 0 to 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event that has yet to get its visitor."""
+
+    kind: EventType
+    camera_id: str
+    at_ms: int
+    confidence: float
+    zone: str | None = None
+    dwell_ms: int = 0
+
+
 @dataclass(slots=True)
-class _Settled(Generic[T]):
-    """A value that changes when ``inertia`` sightings in a row agree on another; ``since_ms`` dates the first of
-    them.
+class Settled(Generic[T]):
+    """A value that changes when another has been seen ``SETTLE_LOOKS`` times in a row over ``SETTLE_MS``; each look
+    stands for the time since the one before. ``since_ms`` dates the first of them.
     """
 
     value: T
     candidate: T
     since_ms: int = 0
+    last_ms: int = 0
     run: int = 0
 
-    def see(self, value: T, at_ms: int, inertia: int) -> bool:
-        """Take one sighting; true when the value has just changed."""
+    def see(self, value: T, at_ms: int, firm: bool = True) -> bool:
+        """Take one look; true when the value has just changed, which it does only with a firm one."""
+        gap_ms, self.last_ms = at_ms - self.last_ms, at_ms
         if value == self.value:
             self.run = 0
             return False
         if self.run == 0 or value != self.candidate:
             self.candidate, self.since_ms, self.run = value, at_ms, 0
         self.run += 1
-        if self.run < inertia:
+        if not firm or self.run < SETTLE_LOOKS or at_ms - self.since_ms + gap_ms < SETTLE_MS:
             return False
         self.value, self.run = value, 0
         return True
 
+    def pause(self) -> None:
+        """A look that says nothing: a run of changes starts over."""
+        self.run = 0
+
 
 @dataclass(slots=True)
-class _Track:
-    """What is remembered of one person while the tracker holds them."""
-
-    first_ms: int
-    last_ms: int
-    confidence: float
-    sightings: int = 0
-    zone: _Settled[str | None] = field(default_factory=lambda: _Settled(None, None))
-    inside: _Settled[bool | None] = field(default_factory=lambda: _Settled(None, None))
-    entered_ms: int = 0
-    next_dwell_ms: int = DWELL_STEP_MS
-    made: Counter[tuple[str, str | None]] = field(default_factory=Counter)
-    """Events made so far, by type and zone."""
-
-    @property
-    def left_ms(self) -> int:
-        """When the person was last known to be in the zone, should no further sighting come."""
-        return self.zone.since_ms if self.zone.run else self.last_ms
-
-
 class Presence:
-    """Turns the sightings of one clip, frame by frame in order, into visit events with ids that a second run repeats.
+    """One visitor's place in the shop. ``inside`` is None until an entrance has told.
 
-    Track ids must not be used again after ``lost_after_ms`` without a sighting: by then the person is taken to have
-    gone and is forgotten, so memory holds only the people in view.
-
-    Args:
-        store_id, camera_id: Where the clip was taken.
-        start: Time of the clip's first frame; part of every id.
-        entrance: What makes ENTRY and EXIT; each comes at most once a track.
-        inertia: Sightings in a row that make a change.
-        lost_after_ms: An absence up to this long changes nothing.
+    Crossings alternate: an ENTRY only for somebody who is not inside, an EXIT only for somebody who has not left,
+    however many lines or cameras see it.
     """
 
-    def __init__(
-        self,
-        store_id: str,
-        camera_id: str,
-        start: datetime,
-        *,
-        entrance: Entrance,
-        inertia: int,
-        lost_after_ms: int,
-    ) -> None:
-        self.store_id = store_id
-        self.camera_id = camera_id
-        self.start = start.astimezone(UTC)
-        self.entrance = entrance
-        self.inertia = inertia
-        self.lost_after_ms = lost_after_ms
-        self._tracks: dict[int, _Track] = {}
+    drawn: dict[str, frozenset[str]]
+    """Cameras and the zones that they can see."""
+    first_ms: int
+    inside: bool | None = None
+    left: bool = False
+    """Has been seen leaving: the next time in is a REENTRY."""
+    zone: Settled[str | None] = field(default_factory=lambda: Settled(None, None))
+    zone_camera: str = ""
+    entered_ms: int = 0
+    confidence: float = 1.0
+    _sides: dict[str, Settled[bool | None]] = field(default_factory=dict)
+    _votes: dict[str, tuple[str | None, int]] = field(default_factory=dict)
+    _next_dwell_ms: int = DWELL_STEP_MS
 
-    def see(self, at_ms: int, sightings: Iterable[Sighting]) -> list[VisitEvent]:
-        """The events that a frame brings about. ``at_ms`` counts from the clip's start and never goes back."""
-        events: list[VisitEvent] = []
-        for track_id, track in list(self._tracks.items()):
-            if at_ms - track.last_ms > self.lost_after_ms:
-                events += self._gone(track_id, track)
-        for sighting in sightings:
-            events += self._seen(at_ms, sighting)
-        return events
-
-    def finish(self) -> list[VisitEvent]:
-        """The clip is over: zone visits end where they were last seen. Nobody is taken to have left the shop."""
-        events = [event for track_id, track in self._tracks.items() for event in self._leave_zone(track_id, track)]
-        self._tracks.clear()
-        return events
-
-    def _seen(self, at_ms: int, sighting: Sighting) -> Iterable[VisitEvent]:
-        track_id = sighting.track_id
-        track = self._tracks.setdefault(track_id, _Track(at_ms, at_ms, sighting.confidence))
-        track.last_ms, track.confidence = at_ms, sighting.confidence
-        track.sightings += 1
-        if self.entrance is Entrance.FRAME and track.sightings == self.inertia:
-            yield self._event(track_id, track, "ENTRY", track.first_ms)
-        if self.entrance is Entrance.LINE:
-            yield from self._on_line(at_ms, sighting.inside, track_id, track)
-        left = track.zone.value
-        if track.zone.see(sighting.zone, at_ms, self.inertia):
-            if left is not None:
-                yield self._zone_exit(track_id, track, left, track.zone.since_ms)
-            if track.zone.value is not None:
-                track.entered_ms, track.next_dwell_ms = track.zone.since_ms, DWELL_STEP_MS
-                yield self._event(track_id, track, "ZONE_ENTER", track.entered_ms, track.zone.value)
+    def see(self, sighting: Sighting) -> Iterator[Draft]:
+        """The events that one look brings about."""
+        yield from self.cross(sighting)
+        camera_id, at_ms = sighting.camera_id, sighting.at_ms
+        zone, before = self._vote(sighting), self.zone.value
+        if zone is not None and zone == before:
+            self.zone_camera = camera_id
+        if self.zone.see(zone, at_ms):
+            if before is not None:
+                yield self._zone_exit(before, self.zone.since_ms)
+            if zone is not None:
+                self.zone_camera, self.entered_ms, self._next_dwell_ms = camera_id, self.zone.since_ms, DWELL_STEP_MS
+                yield Draft("ZONE_ENTER", camera_id, self.entered_ms, self.confidence, zone)
         # A dwell while a change is pending could turn out later than the exit that it would then have to precede.
-        dwell_ms = at_ms - track.entered_ms
-        if (
-            track.zone.value is not None
-            and not (track.zone.run or track.inside.run)
-            and dwell_ms >= track.next_dwell_ms
-        ):
-            track.next_dwell_ms = (dwell_ms // DWELL_STEP_MS + 1) * DWELL_STEP_MS
-            yield self._event(track_id, track, "ZONE_DWELL", at_ms, track.zone.value, dwell_ms)
+        pending = self.zone.run or any(side.run for side in self._sides.values())
+        dwell_ms = at_ms - self.entered_ms
+        if self.zone.value is not None and not pending and dwell_ms >= self._next_dwell_ms:
+            self._next_dwell_ms = (dwell_ms // DWELL_STEP_MS + 1) * DWELL_STEP_MS
+            yield Draft("ZONE_DWELL", camera_id, at_ms, self.confidence, self.zone.value, dwell_ms)
 
-    def _on_line(self, at_ms: int, inside: bool | None, track_id: int, track: _Track) -> Iterable[VisitEvent]:
-        if inside is None:
-            track.inside.run = 0
-        elif track.inside.value is None:
-            track.inside.value = inside
-        elif track.inside.see(inside, at_ms, self.inertia):
-            if inside and not track.made["ENTRY", None] and not track.made["REENTRY", None]:
-                kind: EventType = "REENTRY" if track.made["EXIT", None] else "ENTRY"
-                yield self._event(track_id, track, kind, track.inside.since_ms)
-            elif not inside and not track.made["EXIT", None]:
+    def appear(self, camera_id: str, at_ms: int) -> Iterator[Draft]:
+        """Seen in a frame where appearing is coming in."""
+        if self.inside is not True:
+            yield self._come(camera_id, at_ms)
+
+    def vanish(self, entrances: dict[str, Entrance], camera_id: str, last_ms: int) -> Iterator[Draft]:
+        """Not seen by any camera since ``last_ms``, and ``camera_id`` was the last: out of the zone, and out of the
+        shop where disappearing is leaving.
+        """
+        yield from self.leave_zone(last_ms)
+        if self.inside and entrances[camera_id] is Entrance.FRAME:
+            yield self._go(camera_id, last_ms)
+        self._votes.clear()
+        for side in self._sides.values():
+            side.pause()
+
+    def leave_zone(self, by_ms: int) -> Iterator[Draft]:
+        """End the zone visit, if there is one, when it was last known to last, and by ``by_ms``."""
+        if (zone := self.zone.value) is not None:
+            left_ms = min(self.zone.since_ms if self.zone.run else self.zone.last_ms, by_ms)
+            self.zone = Settled(None, None)
+            yield self._zone_exit(zone, left_ms)
+
+    def _vote(self, sighting: Sighting) -> str | None:
+        """The zone by the looks of all cameras: the present one holds while any camera that sees it says so."""
+        camera_id, at_ms, held = sighting.camera_id, sighting.at_ms, self.zone.value
+        self._votes[camera_id] = sighting.zone, at_ms
+        others = [(zone, at_ms - then) for name, (zone, then) in self._votes.items() if name != camera_id and zone]
+        if held is not None and sighting.zone != held:
+            # A camera that cannot see the zone at all says nothing against it, until the one that can has lost them.
+            patience_ms = SAME_MOMENT_MS if held in self.drawn[camera_id] else LOST_AFTER_MS
+            if any(zone == held and age_ms <= patience_ms for zone, age_ms in others):
+                return held
+        return sighting.zone or next((zone for zone, age_ms in others if age_ms <= SETTLE_MS), None)
+
+    def cross(self, sighting: Sighting) -> Iterator[Draft]:
+        """What one look says of the entrance line alone."""
+        self.confidence = sighting.confidence
+        side = self._sides.setdefault(sighting.camera_id, Settled(None, None))
+        if sighting.inside is None:
+            side.pause()
+        elif side.value is None:
+            side.value = sighting.inside
+        elif side.see(sighting.inside, sighting.at_ms, sighting.clear):
+            if sighting.inside and self.inside is not True:
+                yield self._come(sighting.camera_id, side.since_ms)
+            elif not sighting.inside and self.inside is not False:
                 # EXIT ends zone visits; a ZONE_EXIT after it would open one that never was.
-                yield from self._leave_zone(track_id, track, by_ms=track.inside.since_ms)
-                yield self._event(track_id, track, "EXIT", track.inside.since_ms)
+                yield from self.leave_zone(side.since_ms)
+                yield self._go(sighting.camera_id, side.since_ms)
 
-    def _gone(self, track_id: int, track: _Track) -> Iterable[VisitEvent]:
-        yield from self._leave_zone(track_id, track)
-        if self.entrance is Entrance.FRAME and track.made["ENTRY", None]:
-            yield self._event(track_id, track, "EXIT", track.last_ms)
-        del self._tracks[track_id]
+    def _come(self, camera_id: str, at_ms: int) -> Draft:
+        self.inside = True
+        return Draft("REENTRY" if self.left else "ENTRY", camera_id, at_ms, self.confidence)
 
-    def _leave_zone(self, track_id: int, track: _Track, by_ms: int | None = None) -> Iterable[VisitEvent]:
-        if (zone := track.zone.value) is not None:
-            left_ms = track.left_ms if by_ms is None else min(track.left_ms, by_ms)
-            track.zone = _Settled(None, None)
-            yield self._zone_exit(track_id, track, zone, left_ms)
+    def _go(self, camera_id: str, at_ms: int) -> Draft:
+        self.inside, self.left = False, True
+        return Draft("EXIT", camera_id, at_ms, self.confidence)
 
-    def _zone_exit(self, track_id: int, track: _Track, zone: str, left_ms: int) -> VisitEvent:
-        left_ms = max(left_ms, track.entered_ms)
-        return self._event(track_id, track, "ZONE_EXIT", left_ms, zone, left_ms - track.entered_ms)
-
-    def _event(
-        self, track_id: int, track: _Track, kind: EventType, at_ms: int, zone: str | None = None, dwell_ms: int = 0
-    ) -> VisitEvent:
-        event = VisitEvent(
-            event_id=self._id(track_id, kind, zone, track.made[kind, zone]),
-            store_id=self.store_id,
-            camera_id=self.camera_id,
-            visitor_id=self._id(track_id),
-            event_type=kind,
-            timestamp=self.start + timedelta(milliseconds=at_ms),
-            zone_id=zone,
-            dwell_ms=dwell_ms,
-            confidence=round(min(max(track.confidence, 0.0), 1.0), 4),
-            metadata=Metadata(session_seq=track.made.total()),
-        )
-        track.made[kind, zone] += 1
-        return event
-
-    def _id(self, *parts: object) -> str:
-        clip = (self.store_id, self.camera_id, self.start.isoformat(timespec="milliseconds"))
-        return str(uuid5(_NAMESPACE, json.dumps([*clip, *parts])))
+    def _zone_exit(self, zone: str, left_ms: int) -> Draft:
+        left_ms = max(left_ms, self.entered_ms)
+        return Draft("ZONE_EXIT", self.zone_camera, left_ms, self.confidence, zone, left_ms - self.entered_ms)

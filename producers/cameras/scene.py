@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 from producers.cameras import CameraError, Entrance
-from producers.cameras.presence import Sighting
-from schemas.events import StoreLayout
+from schemas.events import Camera, StoreLayout
 
 Polygon = list[list[float]]
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels."""
+Homography = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+
+# How far from the entrance line a foot point counts as over it, in heights of the box: some 15 cm for a grown person.
+# Detectors' boxes sway by less.
+LINE_MARGIN = 0.09
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,8 @@ class Scene:
     line: Polygon | None
     """Start and end of the entrance line; walking in goes from the left of start-to-end to its right."""
     entrance: Entrance
+    floor: Homography | None = None
+    """From pixels to metres on the shop's plan."""
 
 
 def camera_of(layout: StoreLayout, camera_id: str | None) -> str:
@@ -74,7 +85,20 @@ def scene_of(layout: StoreLayout, camera_id: str, width: int, height: int, entra
         raise CameraError("the entrance line starts where it ends")
     if not areas and entrance is Entrance.NONE:
         raise CameraError(f"no zone of the layout has an area on camera {camera_id}, and it has no entrance to watch")
-    return Scene(layout.store_id, camera_id, width, height, areas, line, entrance)
+    return Scene(layout.store_id, camera_id, width, height, areas, line, entrance, _floor_of(camera))
+
+
+def _floor_of(camera: Camera) -> Homography | None:
+    if camera.floor_points is None:
+        return None
+    try:
+        floor = homography([(point.pixel, point.floor) for point in camera.floor_points])
+    except ValueError as error:
+        raise CameraError(f"the floor_points of camera {camera.camera_id} cannot be used: {error}") from error
+    for point in camera.floor_points:
+        if project(floor, *point.pixel) is None:
+            raise CameraError(f"the floor_points of camera {camera.camera_id} contradict each other")
+    return floor
 
 
 def inside_of(line: Polygon, x: float, y: float) -> bool | None:
@@ -93,31 +117,80 @@ def inside_of(line: Polygon, x: float, y: float) -> bool | None:
     return across > 0
 
 
-class Geometry:
-    """Places tracked boxes in a scene by their bottom centre."""
+def holds(polygon: Polygon, x: float, y: float) -> bool:
+    """Whether a polygon holds a point, by counting the edges that a ray to the right crosses."""
+    inside = False
+    for (x0, y0), (x1, y1) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
+        if (y0 > y) != (y1 > y) and x < x0 + (y - y0) / (y1 - y0) * (x1 - x0):
+            inside = not inside
+    return inside
 
-    def __init__(self, scene: Scene) -> None:
-        import numpy as np
-        import supervision as sv
 
-        self._scene = scene
-        self._zones = [(zone, sv.PolygonZone(np.round(polygon).astype(np.int64))) for zone, polygon in scene.areas]
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a box stands: its bottom centre, roughly the feet, decides."""
 
-    def sightings(self, people: Any) -> list[Sighting]:
-        """One sighting for each box of ``people`` (``supervision.Detections`` with confirmed tracker ids)."""
-        import numpy as np
+    x: float
+    y: float
+    """Pixels."""
+    height: float
+    """Of the box, pixels: the yardstick for what is near where no floor points are given."""
+    zone: str | None
+    inside: bool | None
+    clear: bool
+    """Far enough from the entrance line that the side is no matter of a swaying box."""
+    floor: tuple[float, float] | None
+    """Metres on the shop's plan."""
 
-        if not len(people):
-            return []
-        # Somebody cut off by the frame's lower edge stands at least on its last row.
-        people.xyxy = np.clip(people.xyxy, 0, [self._scene.width - 1, self._scene.height - 1] * 2)
-        held = [(zone, polygon.trigger(people)) for zone, polygon in self._zones]
-        return [
-            Sighting(
-                track_id=int(people.tracker_id[i]),
-                zone=next((zone for zone, holds in held if holds[i]), None),
-                inside=inside_of(self._scene.line, (x0 + x1) / 2, y1) if self._scene.line else None,
-                confidence=float(people.confidence[i]),
-            )
-            for i, (x0, _, x1, y1) in enumerate(people.xyxy.tolist())
-        ]
+
+def place(scene: Scene, box: Box) -> Place:
+    """Where in the scene a person with this box stands."""
+    x0, y0, x1, y1 = box
+    # Somebody cut off by the frame's lower edge stands at least on its last row.
+    x = min(max((x0 + x1) / 2, 0.0), scene.width - 1.0)
+    y = min(max(y1, 0.0), scene.height - 1.0)
+    height = max(1.0, y1 - y0)
+    zone = next((zone for zone, polygon in scene.areas if holds(polygon, x, y)), None)
+    inside, clear = None, True
+    if scene.line is not None:
+        inside = inside_of(scene.line, x, y)
+        clear = _distance(scene.line, x, y) >= LINE_MARGIN * height
+    return Place(x, y, height, zone, inside, clear, scene.floor and project(scene.floor, x, y))
+
+
+def _distance(line: Polygon, x: float, y: float) -> float:
+    (x0, y0), (x1, y1) = line
+    return abs((x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)) / math.hypot(x1 - x0, y1 - y0)
+
+
+def homography(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Homography:
+    """The projective map that takes each pair's first point to its second, in the least squares sense.
+
+    Direct linear transformation (Hartley and Zisserman, Multiple View Geometry, 4.1) with the last element fixed to 1 in
+    coordinates around the points' centre, which lies on the floor.
+
+    Raises:
+        ValueError: the points do not determine it, such as three of four in a line.
+    """
+    pixels = np.array([pixel for pixel, _ in pairs], float)
+    centre, spread = pixels.mean(axis=0), max(1e-9, float(np.ptp(pixels, axis=0).max()))
+    rows, targets = [], []
+    for (x, y), (u, v) in zip((pixels - centre) / spread, (floor for _, floor in pairs), strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+        targets += [u, v]
+    matrix = np.array(rows, float)
+    # Columns of one size, or metres beside shares would hide the rank.
+    size = np.maximum(np.abs(matrix).max(axis=0), 1e-9)
+    solution, _, rank, _ = np.linalg.lstsq(matrix / size, np.array(targets, float), rcond=1e-6)
+    if rank < 8:
+        raise ValueError("they do not determine a plane: spread them, no three in a line")
+    around_centre = np.append(solution / size, 1.0).reshape(3, 3)
+    towards_centre = np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, spread]])
+    first, second, third = (around_centre @ towards_centre).tolist()
+    return tuple(first), tuple(second), tuple(third)
+
+
+def project(by: Homography, x: float, y: float) -> tuple[float, float] | None:
+    """A point through a homography; None for one at or beyond the horizon."""
+    u, v, w = (row[0] * x + row[1] * y + row[2] for row in by)
+    return (u / w, v / w) if w > 1e-9 else None

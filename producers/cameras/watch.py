@@ -10,20 +10,17 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from producers.cameras import CameraError
+from producers.cameras.observations import observe
 from producers.cameras.people import Detector, Tracker
-from producers.cameras.presence import Presence
-from producers.cameras.scene import Geometry, Scene
+from producers.cameras.shop import Shop
 from producers.cameras.sources import Frame, Live, Recording, played
 from schemas.events import VisitEvent
 
 # Somebody hidden behind another shopper for this long is still the same person.
 PATIENCE_S = 2.0
-# A change must last this long to count, and at least two looks.
-INERTIA_S = 0.3
 # Frames per second below which a walking person's boxes no longer overlap.
 SLOWEST = 2.0
 # How often somebody waiting for a frame looks whether a camera has gone.
@@ -44,33 +41,9 @@ class Look:
     events: list[VisitEvent]
 
 
-class Rules:
-    def __init__(self, scenes: Mapping[str, Scene], rate: Mapping[str, float]) -> None:
-        self._scenes, self._rate = scenes, rate
-        self._geometry = {camera_id: Geometry(scene) for camera_id, scene in scenes.items()}
-        self._presence: dict[str, tuple[int, Presence]] = {}
-
-    def see(self, camera_id: str, at_ms: int, people: Any) -> list[VisitEvent]:
-        if camera_id not in self._presence:
-            scene, rate = self._scenes[camera_id], self._rate[camera_id]
-            start = datetime.fromtimestamp(at_ms / 1000, UTC)
-            # One look longer than the tracker, so that nobody it could still find again has been sent away.
-            lost_after_ms = round(1000 * (PATIENCE_S + 1 / rate))
-            inertia = max(2, round(INERTIA_S * rate))
-            presence = Presence(
-                scene.store_id, camera_id, start, entrance=scene.entrance, inertia=inertia, lost_after_ms=lost_after_ms
-            )
-            self._presence[camera_id] = at_ms, presence
-        began, presence = self._presence[camera_id]
-        return presence.see(at_ms - began, self._geometry[camera_id].sightings(people))
-
-    def finish(self, camera_id: str) -> list[VisitEvent]:
-        return self._presence[camera_id][1].finish() if camera_id in self._presence else []
-
-
 def watch(
     sources: Sources,
-    rules: Rules,
+    shop: Shop,
     detector: Detector,
     *,
     every: int = 1,
@@ -102,7 +75,7 @@ def watch(
     def oldest() -> Look:
         camera_id, frame, found = pending.popleft()
         people = trackers[camera_id].update(found.result(), frame.at_ms)
-        return Look(camera_id, frame, people, rules.see(camera_id, frame.at_ms, people))
+        return Look(camera_id, frame, people, shop.see(camera_id, frame.at_ms, observe(people)))
 
     with ExitStack() as stack:
         recordings = {camera_id: source for camera_id, source in sources.items() if isinstance(source, Recording)}
@@ -133,12 +106,12 @@ def watch(
                 yield oldest()
             damage = damage or frame
             done.add(camera_id)
-            yield Look(camera_id, None, None, rules.finish(camera_id))
+            yield Look(camera_id, None, None, shop.finish(camera_id))
         while pending:
             yield oldest()
         for camera_id in sources:
             if camera_id not in done:
-                yield Look(camera_id, None, None, rules.finish(camera_id))
+                yield Look(camera_id, None, None, shop.finish(camera_id))
     if damage is not None:
         raise damage
 

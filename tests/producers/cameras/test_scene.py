@@ -1,13 +1,17 @@
 """Layouts as a camera sees them: refusals in words, the line's sides, foot points in polygons."""
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from producers.cameras import CameraError, Entrance
-from producers.cameras.scene import Geometry, Scene, camera_of, inside_of, scene_of
+from producers.cameras.scene import Scene, camera_of, holds, homography, inside_of, place, project, scene_of
 from schemas.events import StoreLayout
 
 SQUARE = [[10, 10], [50, 10], [50, 50], [10, 50]]
@@ -116,28 +120,77 @@ def test_sides_are_those_of_supervision_with_start_and_end_exchanged(vision: Non
         assert crossed == (sides == (False, True), sides == (True, False))
 
 
-@pytest.mark.vision
-def test_the_bottom_centre_decides_and_the_first_of_two_zones_holds(vision: None) -> None:
-    import numpy as np
-    import supervision as sv
-
-    areas = (("LEFT", SQUARE), ("BOTH", [[30, 10], [90, 10], [90, 80], [30, 80]]))
-    scene = Scene("S", "C", 100, 80, areas, [[0, 40], [100, 40]], Entrance.LINE)
-    boxes = {
-        (15, 0, 25, 30): ("LEFT", False),
-        (15, 30, 25, 60): (None, True),
-        (35, 0, 45, 30): ("LEFT", False),
-        (60, 0, 70, 70): ("BOTH", True),
+@pytest.mark.parametrize(
+    ("box", "zone", "inside"),
+    [
+        ((15, 0, 25, 30), "LEFT", False),
+        ((15, 30, 25, 60), None, True),
+        # Where two zones overlap, the one named first holds.
+        ((35, 0, 45, 30), "LEFT", False),
+        ((60, 0, 70, 70), "BOTH", True),
         # Cut off by the frame's lower edge, where the polygon ends too.
-        (60, 20, 70, 80): ("BOTH", True),
-    }
-    people = sv.Detections(
-        xyxy=np.array(list(boxes), float), confidence=np.full(len(boxes), 0.5), tracker_id=np.arange(len(boxes))
-    )
-    seen = Geometry(scene).sightings(people)
-    assert [(s.zone, s.inside) for s in seen] == list(boxes.values())
-    assert [s.track_id for s in seen] == list(range(len(boxes)))
-    assert Geometry(scene).sightings(sv.Detections.empty()) == []
+        ((60, 20, 70, 80), "BOTH", True),
+        ((60, 20, 70, 95), "BOTH", True),
+    ],
+)
+def test_the_bottom_centre_decides(box: tuple[float, float, float, float], zone: str | None, inside: bool) -> None:
+    areas = (("LEFT", SQUARE), ("BOTH", [[30, 10], [90, 10], [90, 80], [30, 80]]))
+    there = place(Scene("S", "C", 100, 80, areas, [[0, 40], [100, 40]], Entrance.LINE), box)
+    assert (there.zone, there.inside) == (zone, inside)
+    assert there.floor is None
+
+
+@pytest.mark.parametrize(("foot", "clear"), [(40, False), (41, False), (44, True), (35, True), (37, False)])
+def test_near_the_line_a_side_is_not_clear(foot: float, clear: bool) -> None:
+    """In heights of the box, here 40 pixels."""
+    there = place(Scene("S", "C", 100, 80, (), [[0, 40], [100, 40]], Entrance.LINE), (45, foot - 40, 55, foot))
+    assert there.clear is clear
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=2), st.integers(0, 2**32 - 1))
+def test_a_convex_polygon_holds_what_lies_on_one_side_of_every_edge(point: list[float], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    angles = np.sort(rng.uniform(0, 2 * np.pi, 5))
+    polygon = [[50 + 40 * float(np.cos(a)), 50 + 40 * float(np.sin(a))] for a in angles]
+    x, y = point
+    turns = [
+        (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
+        for (x0, y0), (x1, y1) in zip(polygon, [*polygon[1:], polygon[0]], strict=True)
+    ]
+    if min(map(abs, turns)) > 1e-6:
+        assert holds(polygon, x, y) is all(turn > 0 for turn in turns)
+
+
+SEEN_FROM = st.tuples(st.floats(-3, 3), st.floats(2, 6), st.floats(-0.6, 0.6), st.floats(0.3, 1.0))
+
+
+@given(SEEN_FROM, st.lists(st.tuples(st.floats(-4, 4), st.floats(3, 12)), min_size=3, max_size=6))
+def test_the_floor_is_found_from_four_points(camera: tuple[float, ...], probes: list[tuple[float, float]]) -> None:
+    """A pinhole camera at (x, 0) in some height, turned and tilted: what it projects comes back to the centimetre."""
+    x0, height, pan, tilt = camera
+
+    def pixel(x: float, y: float) -> list[float]:
+        along = (y * math.cos(pan) + (x - x0) * math.sin(pan)) * math.cos(tilt) + height * math.sin(tilt)
+        down = height * math.cos(tilt) - (y * math.cos(pan) + (x - x0) * math.sin(pan)) * math.sin(tilt)
+        return [320 + 500 * ((x - x0) * math.cos(pan) - y * math.sin(pan)) / along, 180 + 500 * down / along]
+
+    corners = [(-4.0, 3.0), (4.0, 3.0), (4.0, 12.0), (-4.0, 12.0)]
+    assume(all(pixel(*corner)[1] > 0 for corner in corners))
+    floor = homography([(pixel(*corner), corner) for corner in corners])
+    for probe in probes:
+        found = project(floor, *pixel(*probe))
+        assert found is not None
+        assert math.dist(found, probe) < 0.01
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [[[0, 0], [10, 10], [20, 20], [30, 0]], [[0, 0], [0, 0], [20, 20], [30, 0]], [[5, 5]] * 4],
+)
+def test_points_that_determine_no_floor(pixels: list[list[float]]) -> None:
+    points = [{"pixel": p, "floor": f} for p, f in zip(pixels, [[0, 0], [0, 1], [1, 1], [1, 0]], strict=True)]
+    with pytest.raises(CameraError, match="floor_points of camera C"):
+        scene_of(layout(cameras=[{"camera_id": "C", "floor_points": points}]), "C", 100, 80)
 
 
 def test_the_layout_in_the_documentation_fits() -> None:

@@ -1,0 +1,669 @@
+"""All cameras of one store, from what they observe to its visit events. Pure rules: no video, and no clock of its own.
+
+Every track starts as a visitor of its own, whose events are held back until one decision is made: it is a visitor known
+already (``identity``), or a new one. Nothing that has been published is ever taken back.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
+from hashlib import blake2b
+from uuid import UUID, uuid5
+
+import numpy as np
+from pydantic import JsonValue
+
+from aisleflow import log, metrics
+from producers.cameras import Entrance
+from producers.cameras.billing import Queue
+from producers.cameras.groups import Grouping, components
+from producers.cameras.identity import (
+    SHARED_ZONE,
+    Candidate,
+    Decision,
+    Identity,
+    Kind,
+    Outcome,
+    assign,
+    bridge,
+    likeness,
+    on_floor,
+    with_clothes,
+)
+from producers.cameras.observations import Descriptor, Observation
+from producers.cameras.presence import LOST_AFTER_MS, SAME_MOMENT_MS, SETTLE_LOOKS, SETTLE_MS, Draft, Presence, Sighting
+from producers.cameras.scene import Place, Scene, place
+from producers.cameras.staff import Staff
+from schemas.events import Metadata, StoreLayout, VisitEvent
+from schemas.layouts import StoreCalendar
+from schemas.reading import EVENT_RANK
+
+_log = log.get(__name__)
+# Names every id that cameras make; changing it would make every replay new.
+_NAMESPACE = UUID("6f0a4c53-2f5e-5d0b-9c0e-7a1d3c1f8e42")
+
+# A descriptor is worth something from this many good looks on.
+GOOD_LOOKS = 3
+# The last looks outweigh the first: light and the side a person shows change as they walk.
+REMEMBERED_LOOKS = 40
+# Of a track's way this much is kept: the seconds in which companions, or two cameras, are compared.
+TRAIL_MS = 6000
+# Walking speed is read from this much of it.
+STEP_MS = 800
+# A group as a chain of people, each within the window of the next, is closed after so many windows.
+LONGEST_GROUP = 3
+# Companions are compared from so long before the first of two crosses the line until so long after the second.
+COMPANY_MS = 1500
+DECISIONS = 1000
+SWEEP_MS = 60_000
+# Tracks decided on at a time; who waits longer goes first, the others are a frame later.
+COMPETING = 5
+# Heights of a grown person's box, metres, where distances on the floor are compared with those in pixels.
+PERSON_M = 1.7
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A track now in view, for whoever draws it."""
+
+    visitor_id: str | None
+    """None while it is not decided who it is."""
+    zone: str | None
+    is_staff: bool
+    group_id: str | None
+
+
+@dataclass(slots=True)
+class _Look:
+    """The mean of a person's clothes over good looks."""
+
+    total: Descriptor | None = None
+    looks: int = 0
+
+    def see(self, appearance: Descriptor) -> None:
+        if self.total is None:
+            self.total = appearance.astype(np.float32)
+        else:
+            weight = np.float32(1 / min(self.looks + 1, REMEMBERED_LOOKS))
+            self.total = self.total + (appearance - self.total) * weight
+        self.looks += 1
+
+    @property
+    def mean(self) -> Descriptor | None:
+        if self.total is None:
+            return None
+        length = float(np.linalg.norm(self.total))
+        return self.total / length if length else None
+
+
+@dataclass(slots=True, eq=False)
+class _Track:
+    """One person as one camera's tracker follows them."""
+
+    camera_id: str
+    track_id: int
+    first_ms: int
+    last_ms: int
+    visitor: _Visitor
+    looks: int = 0
+    settled: bool = False
+    """Has been seen long enough to be somebody."""
+    decided: bool = False
+    held: list[Sighting] = field(default_factory=list)
+    """Sightings until it is decided who it is."""
+    trail: deque[tuple[int, Place]] = field(default_factory=deque)
+    look: _Look = field(default_factory=_Look)
+
+    @property
+    def first(self) -> Place:
+        return self.trail[0][1]
+
+    @property
+    def last(self) -> Place:
+        return self.trail[-1][1]
+
+    def walk(self, at_ms: int, place: Place) -> None:
+        self.trail.append((at_ms, place))
+        while at_ms - self.trail[0][0] > TRAIL_MS:
+            self.trail.popleft()
+
+    @property
+    def velocity(self) -> tuple[float, float]:
+        """Pixels a second over the last step."""
+        last_ms, last = self.trail[-1]
+        at_ms, then = next((at, there) for at, there in self.trail if last_ms - at <= STEP_MS)
+        seconds = (last_ms - at_ms) / 1000
+        return ((last.x - then.x) / seconds, (last.y - then.y) / seconds) if seconds else (0.0, 0.0)
+
+    def steps(self) -> list[tuple[int, float, float, float]]:
+        """The trail as ``groups`` compares it: on the floor where that is known."""
+        if all(there.floor is not None for _, there in self.trail):
+            return [(at, *there.floor, PERSON_M) for at, there in self.trail if there.floor is not None]
+        return [(at, there.x, there.y, there.height) for at, there in self.trail]
+
+
+@dataclass(slots=True, eq=False)
+class _Visitor:
+    """One person in the shop, or known to have left it."""
+
+    number: int
+    serial: tuple[str, int, int]
+    """Camera, track and time of the first look: what a replay repeats."""
+    presence: Presence
+    staff: Staff
+    last_ms: int
+    last_camera: str
+    tracks: dict[str, _Track] = field(default_factory=dict)
+    """By camera, those that are seen or have been lost less than ``LOST_AFTER_MS`` ago."""
+    lost: dict[str, _Track] = field(default_factory=dict)
+    """By camera, the last one that was lost there."""
+    looks: dict[str, _Look] = field(default_factory=dict)
+    """By camera: each sees colours in its own way."""
+    known: bool = False
+    """It is decided that this is somebody, and who."""
+    drafts: list[Draft] = field(default_factory=list)
+    """Events from before that."""
+    outbox: list[tuple[Draft, int | None]] = field(default_factory=list)
+    """Events not published yet, with the queue's depth where it belongs to them."""
+    made: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    absent: bool = False
+    group: tuple[str, int] | None = None
+    arrival: _Arrival | None = None
+    queued: str | None = None
+    """The billing zone they wait in."""
+
+    def like(self, track: _Track) -> float | None:
+        """How alike the clothes are: to what the same camera saw, or else to the most alike of the others."""
+        mean = track.look.mean
+        own = self.looks.get(track.camera_id)
+        if own is not None and own.mean is not None:
+            return likeness(mean, own.mean)
+        return max(
+            (like for look in self.looks.values() if (like := likeness(mean, look.mean)) is not None), default=None
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Arrival:
+    """Somebody who came in and whose companions may still follow."""
+
+    visitor: _Visitor
+    camera_id: str
+    at_ms: int
+    track: _Track
+
+
+class Shop:
+    """The people of one store, over all its cameras.
+
+    Memory holds who is in the shop and who left it within the layout's window of re-entry: weeks of visitors come and go
+    without its growing.
+
+    Args:
+        layout: The store's zones, and its rules of identity, staff, groups and billing.
+        scenes: What each camera to come sees of it (``scene.scene_of``).
+        salt: Secret of this shop that its visitors' ids are made with: who does not know it cannot link a person's days.
+    """
+
+    def __init__(self, layout: StoreLayout, scenes: Mapping[str, Scene], *, salt: bytes) -> None:
+        self.store_id = layout.store_id
+        self._scenes = dict(scenes)
+        self._entrances = {camera_id: scene.entrance for camera_id, scene in scenes.items()}
+        self._drawn = {camera_id: frozenset(zone for zone, _ in scene.areas) for camera_id, scene in scenes.items()}
+        self._calendar = StoreCalendar(layout.store_id, layout)
+        self._key = blake2b(salt, digest_size=32).digest()
+        self._layout = layout
+        self._identity = Identity.of(layout.identity)
+        self._grouping = Grouping.of(layout.groups)
+        self._staff_zones = {zone.zone_id for zone in layout.zones if zone.staff_only}
+        self._queues = {
+            zone.zone_id: Queue.of(layout.billing)
+            for zone in layout.zones
+            if zone.type == "BILLING" and not zone.staff_only
+        }
+        self._tracks: dict[tuple[str, int], _Track] = {}
+        self._visitors: dict[int, _Visitor] = {}
+        self._arrivals: list[_Arrival] = []
+        self._numbers = 0
+        self._now = 0
+        self._swept_ms = 0
+        self._looked: dict[str, int] = {}
+        self.decisions: deque[Decision] = deque(maxlen=DECISIONS)
+        """The last merges and refusals."""
+
+    # What comes in.
+
+    def see(self, camera_id: str, at_ms: int, observations: Sequence[Observation]) -> list[VisitEvent]:
+        """The events that a frame brings about.
+
+        Args:
+            at_ms: The frame's time, epoch milliseconds. Cameras take turns in the order of time; what is older than the
+                newest frame counts as now.
+        """
+        self._now = at_ms = max(at_ms, self._now)
+        self._lose(at_ms)
+        for observation in observations:
+            self._observe(camera_id, at_ms, observation)
+        self._looked[camera_id] = at_ms
+        self._decide(camera_id, at_ms)
+        self._settle_groups(at_ms)
+        self._forget(at_ms)
+        return self._publish()
+
+    def finish(self, camera_id: str) -> list[VisitEvent]:
+        """The camera's source is over or went away: zone visits that only it saw end where they were last seen. Nobody is
+        taken to have left the shop.
+        """
+        for track in [track for track in self._tracks.values() if track.camera_id == camera_id]:
+            if not track.decided:
+                self._conclude(track)
+            self._drop(track)
+        for visitor in list(self._visitors.values()):
+            if not visitor.tracks and not visitor.absent and visitor.last_camera == camera_id:
+                visitor.absent = True
+                self._take(visitor, visitor.presence.leave_zone(visitor.last_ms))
+        self._settle_groups(None, camera_id)
+        return self._publish()
+
+    def view(self, camera_id: str) -> dict[int, Seen]:
+        """By track id, who is in the camera's picture now. A track is one visitor from its first look to its last."""
+        day = self._calendar.business_day(self._now)
+        return {
+            track.track_id: Seen(
+                self._visitor_id(track.visitor, day) if track.decided else None,
+                track.visitor.presence.zone.value,
+                track.visitor.staff.verdict,
+                track.visitor.group[0] if track.visitor.group else None,
+            )
+            for track in self._tracks.values()
+            if track.camera_id == camera_id and track.last_ms == self._looked.get(camera_id)
+        }
+
+    # Tracks.
+
+    def _observe(self, camera_id: str, at_ms: int, seen: Observation) -> None:
+        track = self._tracks.get((camera_id, seen.track_id))
+        if track is not None and self._replaced(track):
+            self._drop(track)
+            track = None
+        if track is None:
+            track = self._start(camera_id, at_ms, seen)
+        there = place(self._scenes[camera_id], seen.box)
+        sighting = Sighting(camera_id, at_ms, there.zone, there.inside, there.clear, seen.confidence)
+        track.looks, since_ms, track.last_ms = track.looks + 1, track.last_ms, at_ms
+        track.walk(at_ms, there)
+        visitor = track.visitor
+        visitor.staff.see(seen.uniform)
+        visitor.staff.stay(visitor.presence.zone.value in self._staff_zones, at_ms - since_ms)
+        if seen.appearance is not None:
+            track.look.see(seen.appearance)
+            if track.decided:
+                visitor.looks.setdefault(camera_id, _Look()).see(seen.appearance)
+        visitor.last_ms, visitor.last_camera, visitor.absent = at_ms, camera_id, False
+        if not track.decided:
+            track.held.append(sighting)
+        self._take(visitor, visitor.presence.see(sighting))
+        track.settled = track.settled or (
+            track.looks >= SETTLE_LOOKS and 2 * at_ms - since_ms - track.first_ms >= SETTLE_MS
+        )
+        self._appear(track)
+        if visitor.staff.verdict and visitor.queued is not None:
+            self._queues[visitor.queued].leave(visitor, at_ms)
+            visitor.queued = None
+
+    def _start(self, camera_id: str, at_ms: int, seen: Observation) -> _Track:
+        """A new track is a visitor of its own until it is decided who it is."""
+        self._numbers += 1
+        visitor = _Visitor(
+            self._numbers,
+            (camera_id, seen.track_id, at_ms),
+            Presence(self._drawn, at_ms),
+            Staff.of(self._layout.staff),
+            at_ms,
+            camera_id,
+        )
+        track = _Track(camera_id, seen.track_id, at_ms, at_ms, visitor)
+        visitor.tracks[camera_id] = track
+        self._tracks[camera_id, seen.track_id] = track
+        return track
+
+    def _drop(self, track: _Track) -> None:
+        """The tracker has lost it."""
+        del self._tracks[track.camera_id, track.track_id]
+        if track.visitor.tracks.get(track.camera_id) is track:
+            del track.visitor.tracks[track.camera_id]
+            track.visitor.lost[track.camera_id] = track
+
+    def _lose(self, at_ms: int) -> None:
+        for track in [t for t in self._tracks.values() if at_ms - t.last_ms > LOST_AFTER_MS]:
+            if not track.decided:
+                self._conclude(track)
+            self._drop(track)
+        window_ms = max(LOST_AFTER_MS, self._identity.window_ms[Kind.BRIDGE])
+        for visitor in self._visitors.values():
+            # Until then somebody who is only hidden would be found again where they stood.
+            if not visitor.absent and at_ms - visitor.last_ms > window_ms:
+                visitor.absent = True
+                visitor.lost.clear()
+                self._take(visitor, visitor.presence.vanish(self._entrances, visitor.last_camera, visitor.last_ms))
+
+    def _replaced(self, track: _Track) -> bool:
+        """Whether the tracker has found somebody again whom we have since taken another track of the same camera for."""
+        return track.decided and track.visitor.tracks.get(track.camera_id) is not track
+
+    def _appear(self, track: _Track) -> None:
+        if track.settled and self._entrances[track.camera_id] is Entrance.FRAME:
+            self._take(track.visitor, track.visitor.presence.appear(track.camera_id, track.first_ms))
+
+    # Who it is.
+
+    def _decide(self, camera_id: str, at_ms: int) -> None:
+        open_ = [
+            track
+            for track in self._tracks.values()
+            if track.camera_id == camera_id and not track.decided and track.settled and track.last_ms == at_ms
+        ][:COMPETING]
+        options = {track.track_id: self._candidates(track) for track in open_}
+        chosen = assign(options, self._identity.margin)
+        for track in open_:
+            best, clear = chosen.get(track.track_id, (None, True))
+            waited = at_ms - track.first_ms >= self._identity.wait_ms
+            if best is not None and clear and (waited or track.look.looks >= GOOD_LOOKS):
+                self._record(track, best, options[track.track_id], "merged")
+                self._merge(track, self._visitors[best.visitor], best.kind)
+            elif not waited or not self._is_somebody(track):
+                continue
+            elif best is not None and best.kind is Kind.OVERLAP:
+                # Another camera tells of these people: to wait loses nothing but who crosses a line that only this one
+                # sees, and to make a new visitor would count somebody twice.
+                crosses = any(draft.zone is None for draft in track.visitor.drafts)
+                if crosses and at_ms - track.first_ms >= 2 * self._identity.wait_ms:
+                    self._record(track, best, options[track.track_id], "merged")
+                    self._merge(track, self._visitors[best.visitor], best.kind)
+            else:
+                self._make_new(track, options[track.track_id])
+
+    def _is_somebody(self, track: _Track) -> bool:
+        """Whether it has to be known who this is: for an event, or because they are in the shop."""
+        return bool(track.visitor.drafts) or track.last.inside is not False
+
+    def _candidates(self, track: _Track) -> list[Candidate]:
+        """Everybody whom a track may be, of any score."""
+        found: list[Candidate] = []
+        # Who stays outside of the entrance is nobody yet, and may be known when they come in.
+        asks = self._is_somebody(track) and track.look.looks >= GOOD_LOOKS
+        comes = any(draft.kind == "ENTRY" for draft in track.visitor.drafts)
+        for visitor in self._visitors.values():
+            if (at := visitor.tracks.get(track.camera_id)) is not None and at.last_ms >= track.first_ms:
+                continue
+            unseen = visitor.last_ms < track.first_ms
+            if not unseen:
+                found += self._overlap(track, visitor)
+            elif not visitor.absent:
+                found += self._bridge(track, visitor)
+            if asks and unseen:
+                found += self._return(track, visitor, comes)
+        return found
+
+    def _candidate(self, visitor: _Visitor, kind: Kind, score: float, threshold: float | None = None) -> Candidate:
+        return Candidate(visitor.number, kind, score, self._identity.score[kind] if threshold is None else threshold)
+
+    def _bridge(self, track: _Track, visitor: _Visitor) -> Iterator[Candidate]:
+        before = visitor.tracks.get(track.camera_id) or visitor.lost.get(track.camera_id)
+        if before is None:
+            return
+        gap_ms = track.first_ms - before.last_ms
+        if not 0 < gap_ms <= self._identity.window_ms[Kind.BRIDGE]:
+            return
+        (vx, vy), last, scene = before.velocity, before.last, self._scenes[track.camera_id]
+        # Who walked out of the picture is not hidden in it.
+        if not (0 <= last.x + vx < scene.width and last.y + vy >= 0):
+            return
+        score = bridge((last.x, last.y), (vx, vy), (track.first.x, track.first.y), last.height, gap_ms / 1000)
+        yield self._candidate(visitor, Kind.BRIDGE, with_clothes(score, visitor.like(track)))
+
+    def _overlap(self, track: _Track, visitor: _Visitor) -> Iterator[Candidate]:
+        places = []
+        for camera_id, other in visitor.tracks.items():
+            if camera_id == track.camera_id or track.last_ms - other.last_ms > self._identity.window_ms[Kind.OVERLAP]:
+                continue
+            apart = _apart_m(track, other)
+            if apart:
+                places.append(on_floor(apart))
+            elif track.last.zone is not None and track.last.zone == other.last.zone:
+                places.append(SHARED_ZONE)
+        if places:
+            yield self._candidate(visitor, Kind.OVERLAP, with_clothes(min(places), visitor.like(track)))
+
+    def _return(self, track: _Track, visitor: _Visitor, comes: bool) -> Iterator[Candidate]:
+        like = visitor.like(track)
+        if like is None:
+            return
+        outside = visitor.presence.inside is False
+        kind = Kind.REENTRY if outside else Kind.HANDOVER
+        if track.first_ms - visitor.last_ms > self._identity.window_ms[kind] or outside is not comes:
+            return
+        # Who was counted in has to be somewhere in the shop; others may have gone unseen, and somebody like them come.
+        strict = visitor.presence.inside is None
+        yield self._candidate(visitor, kind, like, self._identity.score[Kind.REENTRY] if strict else None)
+
+    def _merge(self, track: _Track, visitor: _Visitor, kind: Kind) -> None:
+        """The track is this visitor, and always was."""
+        twin, camera_id = track.visitor, track.camera_id
+        track.visitor, track.decided = visitor, True
+        visitor.tracks[camera_id] = track
+        visitor.staff.join(twin.staff)
+        visitor.last_ms, visitor.last_camera, visitor.absent = track.last_ms, camera_id, False
+        self._learn(visitor, track)
+        for sighting in track.held[:-1] if kind is Kind.OVERLAP else track.held:
+            # What the other camera has told already of these moments stands; only the line is this camera's own.
+            see = visitor.presence.cross if kind is Kind.OVERLAP else visitor.presence.see
+            self._take(visitor, see(sighting))
+        track.held.clear()
+        self._appear(track)
+
+    def _make_new(self, track: _Track, candidates: Sequence[Candidate] = ()) -> None:
+        """The track is a visitor not known before."""
+        for best in sorted(candidates, key=lambda candidate: -candidate.lead)[:1]:
+            self._record(track, best, candidates, "refused" if best.lead < 0 else "ambiguous")
+        visitor = track.visitor
+        track.decided = visitor.known = True
+        track.held.clear()
+        self._visitors[visitor.number] = visitor
+        self._learn(visitor, track)
+        drafts, visitor.drafts = visitor.drafts, []
+        self._take(visitor, drafts)
+
+    def _conclude(self, track: _Track) -> None:
+        """The track is lost before it was decided who it was: what it told so far is a visitor's, unless it may have been
+        one whom another camera tells of.
+        """
+        if not track.visitor.drafts:
+            return
+        candidates = self._candidates(track)
+        best, clear = assign({0: candidates}, self._identity.margin).get(0, (None, True))
+        if best is None:
+            self._make_new(track, candidates)
+        elif clear:
+            self._record(track, best, candidates, "merged")
+            self._merge(track, self._visitors[best.visitor], best.kind)
+        elif best.kind is not Kind.OVERLAP:
+            self._make_new(track, candidates)
+
+    def _learn(self, visitor: _Visitor, track: _Track) -> None:
+        if track.look.total is None:
+            return
+        known = visitor.looks.setdefault(track.camera_id, _Look())
+        if known.total is None:
+            known.total, known.looks = track.look.total, track.look.looks
+        else:
+            share = track.look.looks / (known.looks + track.look.looks)
+            known.total, known.looks = (
+                known.total + (track.look.total - known.total) * np.float32(share),
+                known.looks + track.look.looks,
+            )
+
+    def _record(self, track: _Track, best: Candidate, candidates: Sequence[Candidate], outcome: Outcome) -> None:
+        others = [candidate.score for candidate in candidates if candidate.visitor != best.visitor]
+        decision = Decision(
+            track.last_ms,
+            track.camera_id,
+            track.track_id,
+            outcome,
+            best.kind,
+            round(best.score, 4),
+            round(best.threshold, 4),
+            self._visitor_id(self._visitors[best.visitor], self._calendar.business_day(track.last_ms)),
+            round(max(others), 4) if others else None,
+        )
+        self.decisions.append(decision)
+        metrics.CAMERA_IDENTITY.labels(best.kind, outcome).inc()
+        _log.debug("identity", **asdict(decision))
+
+    # What becomes of events.
+
+    def _take(self, visitor: _Visitor, drafts: Iterable[Draft]) -> None:
+        for draft in drafts:
+            if not visitor.known:
+                visitor.drafts.append(draft)
+            elif draft.zone in self._queues:
+                self._wait(visitor, draft, draft.zone)
+            else:
+                visitor.outbox.append((draft, None))
+                self._arrive(visitor, draft)
+
+    def _arrive(self, visitor: _Visitor, draft: Draft) -> None:
+        """Companions of somebody who has come over the line may still follow."""
+        line = self._entrances[draft.camera_id] is Entrance.LINE
+        if draft.kind in ("ENTRY", "REENTRY") and line and self._grouping.window_ms:
+            visitor.group = None
+            track = visitor.tracks.get(draft.camera_id)
+            if track is not None and visitor.arrival is None:
+                visitor.arrival = _Arrival(visitor, draft.camera_id, draft.at_ms, track)
+                self._arrivals.append(visitor.arrival)
+
+    def _wait(self, visitor: _Visitor, draft: Draft, zone: str) -> None:
+        """An event of a billing zone, with what it does to the queue."""
+        queue, told = self._queues[zone], [draft]
+        if draft.kind == "ZONE_ENTER" and not visitor.staff.verdict:
+            party = visitor.group[0] if visitor.group else visitor
+            if queue.enter(visitor, party, draft.at_ms):
+                told.append(replace(draft, kind="BILLING_QUEUE_JOIN"))
+            visitor.queued = zone
+        elif draft.kind == "ZONE_EXIT":
+            if queue.leave(visitor, draft.at_ms):
+                told.insert(0, replace(draft, kind="BILLING_QUEUE_ABANDON"))
+            visitor.queued = None
+        depth = sum(map(len, self._queues.values()))
+        visitor.outbox += [(one, depth) for one in told]
+
+    def _settle_groups(self, at_ms: int | None, camera_id: str | None = None) -> None:
+        """Close the groups that nobody can join any more; ``None``: all of a camera's."""
+        if not self._arrivals:
+            return
+        window_ms = self._grouping.window_ms
+        # Companions cross within the window; that they did is known when it has settled, and who they are after that.
+        late_ms = window_ms + SETTLE_MS + self._identity.wait_ms
+        for group in components(self._arrivals, self._linked):
+            first, newest = group[0].at_ms, max(arrival.at_ms for arrival in group)
+            if at_ms is None:
+                done = group[0].camera_id == camera_id
+            else:
+                done = at_ms >= newest + late_ms or at_ms >= first + LONGEST_GROUP * late_ms
+            if not done:
+                continue
+            name = self._pseudonym("GRP", *sorted(arrival.visitor.serial for arrival in group))
+            for arrival in group:
+                arrival.visitor.arrival = None
+                arrival.visitor.group = (name, len(group)) if len(group) > 1 else None
+                self._arrivals.remove(arrival)
+
+    def _linked(self, one: _Arrival, other: _Arrival) -> bool:
+        if (
+            one.camera_id != other.camera_id
+            or abs(one.at_ms - other.at_ms) > self._grouping.window_ms
+            or one.visitor.staff.verdict is not other.visitor.staff.verdict
+        ):
+            return False
+        since, until = min(one.at_ms, other.at_ms) - COMPANY_MS, max(one.at_ms, other.at_ms) + COMPANY_MS
+        steps = ([step for step in arrival.track.steps() if since <= step[0] <= until] for arrival in (one, other))
+        return self._grouping.together(*steps)
+
+    def _publish(self) -> list[VisitEvent]:
+        events = []
+        for visitor in self._visitors.values():
+            if visitor.outbox and visitor.arrival is None:
+                ready, visitor.outbox = visitor.outbox, []
+                ready.sort(key=lambda one: (one[0].at_ms, EVENT_RANK[one[0].kind]))
+                events += [self._event(visitor, draft, depth) for draft, depth in ready]
+        return sorted(events, key=lambda event: event.timestamp)
+
+    def _event(self, visitor: _Visitor, draft: Draft, depth: int | None) -> VisitEvent:
+        visitor_id = self._visitor_id(visitor, self._calendar.business_day(draft.at_ms))
+        place = draft.kind, draft.zone
+        name = json.dumps([self.store_id, visitor_id, *place, visitor.made[place]])
+        company: dict[str, JsonValue] = {}
+        if draft.kind in ("ENTRY", "REENTRY") and visitor.group is not None:
+            company = {"group_id": visitor.group[0], "group_size": visitor.group[1]}
+        event = VisitEvent(
+            event_id=str(uuid5(_NAMESPACE, name)),
+            store_id=self.store_id,
+            camera_id=draft.camera_id,
+            visitor_id=visitor_id,
+            event_type=draft.kind,
+            timestamp=datetime.fromtimestamp(draft.at_ms / 1000, UTC),
+            zone_id=draft.zone,
+            dwell_ms=draft.dwell_ms,
+            is_staff=visitor.staff.verdict,
+            confidence=round(min(max(draft.confidence, 0.0), 1.0), 4),
+            metadata=Metadata.model_validate({"session_seq": visitor.made.total(), "queue_depth": depth, **company}),
+        )
+        visitor.made[place] += 1
+        return event
+
+    def _visitor_id(self, visitor: _Visitor, day: date) -> str:
+        return self._pseudonym("VIS", day.isoformat(), *visitor.serial)
+
+    def _pseudonym(self, kind: str, *parts: object) -> str:
+        """A name that only the salt's owner can make again."""
+        text = json.dumps([kind, self.store_id, *parts]).encode()
+        return f"{kind}_{blake2b(text, digest_size=10, key=self._key).hexdigest()}"
+
+    # What is forgotten.
+
+    def _forget(self, at_ms: int) -> None:
+        if at_ms - self._swept_ms < SWEEP_MS:
+            return
+        self._swept_ms, today = at_ms, self._calendar.business_day(at_ms)
+        for visitor in list(self._visitors.values()):
+            if not visitor.absent or visitor.outbox:
+                continue
+            outside = visitor.presence.inside is False
+            unseen_ms = at_ms - visitor.last_ms
+            # Nobody can be known again on another day: their names would differ.
+            past = self._calendar.business_day(visitor.last_ms) != today
+            if past or unseen_ms > self._identity.window_ms[Kind.REENTRY if outside else Kind.HANDOVER]:
+                del self._visitors[visitor.number]
+
+
+def _apart_m(one: _Track, other: _Track) -> list[float]:
+    """Distances on the floor at moments that both cameras saw, metres; none where a camera has no floor points."""
+    times = [at for at, _ in other.trail]
+    distances = []
+    for at, there in one.trail:
+        i = bisect_left(times, at)
+        near = min(
+            (other.trail[j] for j in (i - 1, i) if 0 <= j < len(times)),
+            key=lambda step: abs(step[0] - at),
+            default=None,
+        )
+        if near is None or abs(near[0] - at) > SAME_MOMENT_MS // 2 or there.floor is None or near[1].floor is None:
+            continue
+        distances.append(math.hypot(there.floor[0] - near[1].floor[0], there.floor[1] - near[1].floor[1]))
+    return distances
