@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from producers.cameras.observations import Descriptor
+from producers.cameras.appearance import Descriptor
 from schemas.events import IdentityRules
 
 Outcome = Literal["merged", "refused", "ambiguous"]

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-Descriptor = npt.NDArray[np.float32]
-"""A unit vector; two of them are as alike as their scalar product says, 0 to 1."""
+from producers.cameras.appearance import (
+    HIDDEN,
+    LOWER,
+    MIN_HEIGHT,
+    UPPER,
+    Box,
+    Describe,
+    Descriptor,
+    Floats,
+    Image,
+    Light,
+    clothes,
+    hidden,
+    lab_of,
+    part,
+    to_lab,
+    uniform_share,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +42,40 @@ class Observation:
     """Share of the torso in the store's uniform colours, 0 to 1; None likewise."""
 
 
-def observe(people: Any) -> list[Observation]:
-    """The people of a frame, ``supervision.Detections`` with confirmed tracker ids, as observations."""
-    return [
-        Observation(int(track), (float(x0), float(y0), float(x1), float(y1)), float(confidence))
-        for (x0, y0, x1, y1), track, confidence in zip(people.xyxy, people.tracker_id, people.confidence, strict=True)
-    ]
+class Observer:
+    """One camera's eye for clothes, over its frames.
+
+    Args:
+        uniform: The store's uniform colours, ``#rrggbb``.
+        describe: A re-identification model (``appearance.model``) in place of the clothes' colours.
+    """
+
+    def __init__(self, uniform: Sequence[str] = (), describe: Describe | None = None) -> None:
+        self._uniform = lab_of(uniform)
+        self._describe = describe
+        self._light = Light()
+
+    def see(self, image: Image, people: Any) -> list[Observation]:
+        """The people of a frame, ``supervision.Detections`` with confirmed tracker ids, as observations."""
+        light = self._light.see(image)
+        if not len(people):
+            return []
+        height, width = image.shape[:2]
+        x0, y0, x1, y1 = people.xyxy.T
+        good = (y1 - y0 >= MIN_HEIGHT) & (x0 > 1) & (y0 > 1) & (x1 < width - 1) & (y1 < height - 1)
+        good &= hidden(people.xyxy) <= HIDDEN
+        observations = []
+        for box, track, confidence, tells in zip(
+            people.xyxy.tolist(), people.tracker_id.tolist(), people.confidence.tolist(), good, strict=True
+        ):
+            appearance, uniform = self._clothes(image, box, light) if tells else (None, None)
+            observations.append(Observation(track, tuple(box), confidence, appearance, uniform))
+        return observations
+
+    def _clothes(self, image: Image, box: Box, light: Floats) -> tuple[Descriptor, float | None]:
+        upper = part(image, box, UPPER)
+        uniform = uniform_share(to_lab(upper * light), self._uniform) if len(self._uniform) else None
+        if self._describe is not None:
+            return self._describe(image, box), uniform
+        lower = part(image, box, LOWER)
+        return clothes(to_lab(upper * light), to_lab(lower * light)), uniform

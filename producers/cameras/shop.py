@@ -21,6 +21,7 @@ from pydantic import JsonValue
 
 from aisleflow import log, metrics
 from producers.cameras import Entrance
+from producers.cameras.appearance import Descriptor
 from producers.cameras.billing import Queue
 from producers.cameras.groups import Grouping, components
 from producers.cameras.identity import (
@@ -36,7 +37,7 @@ from producers.cameras.identity import (
     on_floor,
     with_clothes,
 )
-from producers.cameras.observations import Descriptor, Observation
+from producers.cameras.observations import Observation
 from producers.cameras.presence import LOST_AFTER_MS, SAME_MOMENT_MS, SETTLE_LOOKS, SETTLE_MS, Draft, Presence, Sighting
 from producers.cameras.scene import Place, Scene, place
 from producers.cameras.staff import Staff

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from producers.cameras import CameraError
-from producers.cameras.observations import observe
+from producers.cameras.observations import Observer
 from producers.cameras.people import Detector, Tracker
 from producers.cameras.shop import Shop
 from producers.cameras.sources import Frame, Live, Recording, played
@@ -44,6 +44,7 @@ class Look:
 def watch(
     sources: Sources,
     shop: Shop,
+    observers: Mapping[str, Observer],
     detector: Detector,
     *,
     every: int = 1,
@@ -58,6 +59,7 @@ def watch(
 
     Args:
         sources: By camera; opened and closed here.
+        observers: By camera, its eye for clothes.
         every: Of a recording, look at each ``every``-th frame.
         rate: Look at so many frames a second at most; 0 is all.
         speed: Seconds of a recording that pass in a second; 0 is as fast as it goes.
@@ -75,7 +77,9 @@ def watch(
     def oldest() -> Look:
         camera_id, frame, found = pending.popleft()
         people = trackers[camera_id].update(found.result(), frame.at_ms)
-        return Look(camera_id, frame, people, shop.see(camera_id, frame.at_ms, observe(people)))
+        return Look(
+            camera_id, frame, people, shop.see(camera_id, frame.at_ms, observers[camera_id].see(frame.image, people))
+        )
 
     with ExitStack() as stack:
         recordings = {camera_id: source for camera_id, source in sources.items() if isinstance(source, Recording)}

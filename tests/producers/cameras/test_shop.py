@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from producers.cameras import Entrance
-from producers.cameras.observations import Descriptor, Observation
+from producers.cameras.appearance import Descriptor
+from producers.cameras.observations import Observation
 from producers.cameras.scene import scene_of
 from producers.cameras.shop import Shop
 from schemas.events import StoreLayout, VisitEvent

@@ -1,0 +1,176 @@
+"""What can be told of somebody's clothes from one frame: a descriptor to know them again by, and the share of uniform.
+
+The descriptor needs no model: for the upper and the lower body a histogram of colours in CIE Lab, each pixel shared among
+its neighbouring bins, and its square root taken, so that the scalar product of two is their Bhattacharyya coefficient (1 less
+the squared Hellinger distance). Colours are taken as they would be under the light that makes the whole picture grey on
+average, so that cameras with another white balance or exposure agree. No crop is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Descriptor = npt.NDArray[np.float32]
+"""A unit vector; two of them are as alike as their scalar product says, 0 to 1."""
+Image = npt.NDArray[np.uint8]
+"""BGR."""
+Floats = npt.NDArray[np.float32]
+Box = tuple[float, float, float, float]
+Describe = Callable[[Image, Box], Descriptor]
+"""Turns the box of one person into a unit vector; an image already balanced for light."""
+
+# Smaller people are a few dozen pixels of cloth, mixed with their surroundings.
+MIN_HEIGHT = 60
+# Who is cut off by the frame, or hidden by more than this share of their box, would be described by something else.
+HIDDEN = 0.12
+# Parts of a person's box, as shares of its width and height: the cloth of the chest and belly, and of the legs. What lies
+# beside them is background and arms.
+UPPER = (0.30, 0.20, 0.70, 0.48)
+LOWER = (0.28, 0.56, 0.72, 0.88)
+# Pixels that a part is averaged to: noise and weave vanish, colours stay.
+GRID = (12, 16)
+# Centres of bins. Lightness tells less than colour, since it changes with the place in the shop.
+LIGHTNESS = np.linspace(5, 95, 7, dtype=np.float32)
+CHROMA = np.array([-55, -35, -18, -6, 6, 18, 35, 55], np.float32)
+# Two colours this far apart look alike on cloth in changing light (CIE76; 2.3 is a just noticeable difference), where
+# lightness counts by this share for colours, and in full for greys, which have nothing else.
+UNIFORM_REACH = 24.0
+UNIFORM_LIGHTNESS = 0.4
+GREY = 12.0
+# The light of a camera's picture changes over minutes.
+LIGHT_FRAMES = 200
+# What a grey world looks like: the mean of everyday pictures, of 255.
+MID_GREY = 118.0
+
+
+def to_lab(pixels: Floats) -> Floats:
+    """CIE Lab (D65) of BGR pixels of 0 to 255, sRGB, N x 3; lightness 0 to 100."""
+    value = np.clip(pixels[:, ::-1] / 255, 0, 1)
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ _TO_XYZ
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    x, y, z = f.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1).astype(np.float32)
+
+
+_TO_XYZ = np.array(
+    [[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]], np.float32
+) / np.array([0.95047, 1.0, 1.08883], np.float32)
+
+
+class Light:
+    """What a camera's picture has to be multiplied by, channel by channel, to be grey on average."""
+
+    def __init__(self) -> None:
+        self._mean: Floats | None = None
+        self._frames = 0
+
+    def see(self, image: Image) -> Floats:
+        """Take a frame; the factors for blue, green and red as of now."""
+        # Every eighth pixel each way tells as much.
+        mean = image[::8, ::8].reshape(-1, 3).mean(axis=0, dtype=np.float32)
+        self._frames = min(self._frames + 1, LIGHT_FRAMES)
+        self._mean = mean if self._mean is None else self._mean + (mean - self._mean) / np.float32(self._frames)
+        return np.asarray(MID_GREY / np.maximum(self._mean, 1), np.float32)
+
+
+def histogram(lab: Floats) -> Floats:
+    """Share of each bin, sum 1: a pixel counts for its neighbouring bins by how near it is to their centres."""
+    bins = np.zeros(len(LIGHTNESS) * len(CHROMA) ** 2, np.float32)
+    axes = [_between(lab[:, 0], LIGHTNESS), _between(lab[:, 1], CHROMA), _between(lab[:, 2], CHROMA)]
+    for corner in range(8):
+        index, weight = np.zeros(len(lab), np.intp), np.ones(len(lab), np.float32)
+        for axis, (low, share) in enumerate(axes):
+            upper = corner >> axis & 1
+            index = index * len((LIGHTNESS, CHROMA, CHROMA)[axis]) + low + upper
+            weight = weight * (share if upper else 1 - share)
+        bins += np.bincount(index, weight, len(bins)).astype(np.float32)
+    return bins / np.float32(max(1, len(lab)))
+
+
+def _between(values: Floats, centres: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+    """The bin below each value, and the share of the one above."""
+    low = np.clip(np.searchsorted(centres, values, side="right") - 1, 0, len(centres) - 2)
+    share = (values - centres[low]) / (centres[low + 1] - centres[low])
+    return low, np.clip(share, 0, 1).astype(np.float32)
+
+
+def part(image: Image, box: Box, shares: Box) -> Floats:
+    """The pixels of a part of a box, N x 3, averaged to ``GRID``."""
+    import cv2
+
+    (x0, y0, x1, y1), (left, top, right, bottom) = box, shares
+    width, height = x1 - x0, y1 - y0
+    columns = slice(max(0, round(x0 + left * width)), max(1, round(x0 + right * width)))
+    rows = slice(max(0, round(y0 + top * height)), max(1, round(y0 + bottom * height)))
+    small = cv2.resize(image[rows, columns], GRID, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32).reshape(-1, 3)
+
+
+def clothes(upper: Floats, lower: Floats) -> Descriptor:
+    """The descriptor of an upper and a lower body in Lab: a unit vector."""
+    both = np.concatenate([histogram(upper), histogram(lower)]) / 2
+    return np.sqrt(both)
+
+
+def uniform_share(lab: Floats, colours: Floats) -> float:
+    """Share of pixels that look like one of the uniform's colours, 0 to 1; both in Lab, N x 3 and M x 3."""
+    weight = np.where(np.hypot(colours[:, 1], colours[:, 2]) < GREY, 1.0, UNIFORM_LIGHTNESS)
+    apart = lab[:, None, :] - colours[None, :, :]
+    distance = np.sqrt((apart[..., 0] * weight) ** 2 + apart[..., 1] ** 2 + apart[..., 2] ** 2)
+    return float((distance.min(axis=1) <= UNIFORM_REACH).mean())
+
+
+def lab_of(colours: Sequence[str]) -> Floats:
+    """Colours as the layout writes them (``#rrggbb``) in Lab, N x 3."""
+    bgr = [[int(colour[i : i + 2], 16) for i in (5, 3, 1)] for colour in colours]
+    return to_lab(np.array(bgr, np.float32).reshape(-1, 3))
+
+
+def hidden(boxes: Floats) -> Floats:
+    """For each box (N x 4) the largest share of it that one nearer to the camera covers. On a floor, who stands lower in the
+    picture is nearer.
+    """
+    shares = np.zeros(len(boxes), np.float32)
+    areas = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1e-6)
+    for i, (x0, y0, x1, y1) in enumerate(boxes):
+        wide = np.minimum(x1, boxes[:, 2]) - np.maximum(x0, boxes[:, 0])
+        high = np.minimum(y1, boxes[:, 3]) - np.maximum(y0, boxes[:, 1])
+        shared = np.where(boxes[:, 3] > y1, np.clip(wide, 0, None) * np.clip(high, 0, None), 0)
+        shared[i] = 0
+        shares[i] = shared.max() / areas[i]
+    return shares
+
+
+def model(path: Any) -> Describe:
+    """A re-identification model of the user's as a describer: anything that OpenVINO reads (.xml, .onnx) with one image in
+    (1 x 3 x height x width, BGR of 0 to 255) and one vector out, such as Open Model Zoo's person-reidentification-retail.
+
+    Raises:
+        CameraError: it cannot be read, or is no such model.
+    """
+    import cv2
+    import openvino
+
+    from producers.cameras import CameraError
+
+    try:
+        network = openvino.Core().compile_model(str(path), "CPU")
+        one, three, height, width = network.input(0).shape
+        if (one, three) != (1, 3) or len(network.outputs) != 1:
+            raise ValueError("it needs one image of 1 x 3 x height x width in and one vector out")
+    except Exception as error:  # OpenVINO raises whatever its parsers do
+        words = str(error).strip().splitlines() or [""]
+        raise CameraError(f"the re-identification model {path} cannot be used: {words[-1]}") from error
+
+    def describe(image: Image, box: Box) -> Descriptor:
+        x0, y0, x1, y1 = (max(0, round(edge)) for edge in box)
+        crop = cv2.resize(image[y0:y1, x0:x1], (width, height)).transpose(2, 0, 1)[None].astype(np.float32)
+        vector = np.asarray(network(crop)[0], np.float32).ravel()
+        return vector / max(1e-9, float(np.linalg.norm(vector)))
+
+    return describe
