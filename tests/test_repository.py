@@ -148,7 +148,9 @@ def commands() -> set[tuple[str, ...]]:
         children = getattr(command, "commands", None)
         if children is None:
             return {words}
-        return {found for name, child in children.items() for found in walk(child, (*words, name))}
+        # A group may stand for one of its commands (`aisleflow camera CLIP`).
+        itself = {words} if hasattr(command, "default") else set()
+        return itself.union(*(walk(child, (*words, name)) for name, child in children.items()))
 
     return walk(typer.main.get_command(app), ())
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from producers.cameras import Entrance
 
@@ -25,7 +26,31 @@ if TYPE_CHECKING:
 LIVE_RATE = 5.0
 
 
-def camera(
+class _WatchUnlessNamed(TyperGroup):
+    """``aisleflow camera CLIP`` is ``aisleflow camera watch CLIP``."""
+
+    default = "watch"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_WatchUnlessNamed, help="Watch a shop's cameras, and make the models that find people.")
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="YOLO detector: an OpenVINO folder, an .onnx file, or yolov8n.pt; AISLEFLOW_CAMERA_MODEL if left out."
+    ),
+]
+TrustModel = Annotated[
+    bool, typer.Option("--trust-model", help="Load a model file of your own that can hold a program, which will run.")
+]
+
+
+@app.command()
+def watch(
     layout: Annotated[Path, typer.Option(help="The store's layout, JSON: its zones as the cameras see them.")],
     clip: Annotated[
         str | None,
@@ -39,9 +64,8 @@ def camera(
     camera_id: Annotated[
         str | None, typer.Option("--camera", help="The layout's camera that took CLIP; its only one if left out.")
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="YOLO model exported to OpenVINO; AISLEFLOW_CAMERA_MODEL if left out.")
-    ] = None,
+    model: Model = None,
+    trust_model: TrustModel = False,
     start: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +95,7 @@ def camera(
     """Watch a shop's cameras and publish its visits: who came in, which zones they stood in, how long.
 
     Running the same recordings again with the same start publishes the same ids, so nothing is counted twice. No frame and
-    no face is stored. Ctrl-C ends it after closing what is open.
+    no face is stored. Ctrl-C ends it after closing what is open. `aisleflow camera export` makes a model ready.
     """
     from aisleflow.settings import settings
     from producers.cameras import CameraError
@@ -84,6 +108,7 @@ def camera(
                 settings=settings(),
                 camera_id=camera_id,
                 model=model,
+                trust_model=trust_model,
                 start=start,
                 entrance=entrance,
                 every=every,
@@ -99,6 +124,37 @@ def camera(
         raise typer.Exit(1) from error
 
 
+@app.command()
+def export(
+    model: Annotated[
+        Path, typer.Argument(help="An official model by name, such as yolov8n.pt, or a .pt file of your own.")
+    ],
+    folder: Annotated[Path, typer.Option("--to", help="Where to put the folder NAME_openvino_model.")] = Path(),
+    size: Annotated[
+        int, typer.Option(min=64, max=4096, help="Longer side of what the model looks at, pixels; a multiple of 32.")
+    ] = 640,
+    half: Annotated[bool, typer.Option("--half/--full", help="Weights in 16 bits, or in 32.")] = True,
+    trust_model: TrustModel = False,
+) -> None:
+    """Make an OpenVINO model, which finds people quickly on a CPU, of a YOLO detector.
+
+    An official model is fetched by ultralytics. Integers of 8 bits are faster still, but need pictures of your shop to
+    be measured on: `yolo export format=openvino quantize=8 data=...`.
+    """
+    from aisleflow.settings import settings
+    from producers.cameras import CameraError
+    from producers.cameras.people import export_model, require_vision
+
+    try:
+        require_vision()
+        cache = settings().data_dir / "ultralytics"
+        made = export_model(model, folder, size=size, half=half, cache_dir=cache, trust_model=trust_model)
+    except CameraError as error:
+        typer.echo(f"aisleflow camera: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{made}: use it with --model, or set AISLEFLOW_CAMERA_MODEL={made}")
+
+
 def run(
     sources: Path | str | Mapping[str, str],
     layout: Path,
@@ -106,6 +162,7 @@ def run(
     settings: Settings,
     camera_id: str | None = None,
     model: Path | None = None,
+    trust_model: bool = False,
     start: str | None = None,
     entrance: Entrance | None = None,
     every: int = 1,
@@ -131,12 +188,13 @@ def run(
 
     from producers.cameras import CameraError
     from producers.cameras.observations import Observer
-    from producers.cameras.people import Yolo, require_vision
+    from producers.cameras.people import load_detector, require_vision
     from producers.cameras.publish import Publisher
     from producers.cameras.scene import camera_of, scene_of
     from producers.cameras.shop import Shop
     from producers.cameras.sources import Live, Recording, open_source
-    from producers.cameras.watch import SLOWEST, watch
+    from producers.cameras.watch import SLOWEST
+    from producers.cameras.watch import watch as look_on
     from schemas import topics
     from schemas.events import dump
 
@@ -148,7 +206,9 @@ def run(
     begin = _start(start)
     require_vision()
     if (model := model or settings.camera_model) is None:
-        raise CameraError("no model: give --model, or set AISLEFLOW_CAMERA_MODEL to a YOLO model exported to OpenVINO")
+        raise CameraError(
+            "no model: give --model, or set AISLEFLOW_CAMERA_MODEL to a YOLO detector (`aisleflow camera export yolov8n.pt`)"
+        )
     seen: Counter[str] = Counter()
     with ExitStack() as stack:
         opened: dict[str, Recording | Live] = {}
@@ -181,7 +241,7 @@ def run(
             stack.callback(publisher.close)
             if publish_layout:
                 publisher.send(topics.STORE_LAYOUTS, store)
-        detector = Yolo(model, cache_dir=settings.data_dir / "ultralytics")
+        detector = load_detector(model, cache_dir=settings.data_dir / "ultralytics", trust_model=trust_model)
         console = Console(stderr=True)
         bar = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
         declared = [one.declared if isinstance(one, Recording) else 0 for one in opened.values()]
@@ -190,7 +250,7 @@ def run(
         shop = Shop(store, scenes, salt=_salt(settings))
         uniform = store.staff.uniform if store.staff else []
         observers = {camera: Observer(uniform) for camera in opened}
-        for look in watch(opened, shop, observers, detector, every=every, rate=rate, speed=speed, stop=stop):
+        for look in look_on(opened, shop, observers, detector, every=every, rate=rate, speed=speed, stop=stop):
             for event in look.events:
                 seen[event.event_type] += 1
                 if publisher is not None:

@@ -127,7 +127,7 @@ def test_a_file_that_is_no_video(vision: None, tmp_path: Path, content: bytes | 
         ({"start": "yesterday"}, "RFC 3339"),
         ({"start": "2026-11-20T10:00:00"}, "RFC 3339"),
         ({"every": 10}, "1.7 frames/s"),
-        ({"model": Path("yolov8n.pt")}, "not a YOLO model exported to OpenVINO"),
+        ({"model": Path("nothing.pt")}, "no model nothing.pt"),
         ({"entrance": Entrance.LINE}, "no entrance_line"),
     ],
 )
