@@ -77,7 +77,9 @@ def watch(
     def oldest() -> Look:
         camera_id, frame, found = pending.popleft()
         people = trackers[camera_id].update(found.result(), frame.at_ms)
-        return Look(camera_id, frame, people, shop.see(camera_id, frame.at_ms, observers[camera_id].see(frame.image, people)))
+        return Look(
+            camera_id, frame, people, shop.see(camera_id, frame.at_ms, observers[camera_id].see(frame.image, people))
+        )
 
     with ExitStack() as stack:
         recordings = {camera_id: source for camera_id, source in sources.items() if isinstance(source, Recording)}
