@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from producers.cameras.layouts import Finding
 
 app = typer.Typer(help="Draw and check what cameras see of a store: zones and entrance lines.", no_args_is_help=True)
@@ -45,6 +47,67 @@ def check(
     typer.echo(f"{file}: {len(layout.zones)} zones, {len(layout.cameras)} cameras: {words or 'nothing wrong'}")
     if counts[Level.ERROR]:
         raise typer.Exit(1)
+
+
+@app.command()
+def edit(
+    clip: Annotated[str, typer.Argument(help="A clip that the camera took, or the address of a live camera.")],
+    layout: Annotated[Path, typer.Option(help="The store's layout, JSON; made where there is none.")],
+    camera_id: Annotated[
+        str | None, typer.Option("--camera", help="The layout's camera that took CLIP; its only one if left out.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page on 127.0.0.1; 0 is any free one.")] = 0,
+    model: Annotated[
+        Path | None, typer.Option(help="YOLO model exported to OpenVINO; AISLEFLOW_CAMERA_MODEL if left out.")
+    ] = None,
+) -> None:
+    """Draw zones and entrance lines over a camera's picture, in a browser, with the people in it found as it plays.
+
+    Without a model everything but that works. The page is served on this machine only, to whoever opens the address printed.
+    """
+    import secrets
+    import socket
+
+    import uvicorn
+
+    from aisleflow.settings import settings
+    from producers.cameras import CameraError
+
+    try:
+        with socket.create_server(("127.0.0.1", port)) as probe:
+            port = probe.getsockname()[1]
+        token = secrets.token_urlsafe(16)
+        page = _editor(clip, layout, camera_id, model or settings().camera_model, token, port)
+    except CameraError as error:
+        typer.echo(f"aisleflow layout: {error}", err=True)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        typer.echo(f"aisleflow layout: port {port}: {error.strerror}; choose another with --port", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"http://127.0.0.1:{port}/?token={token}\nOpen it in a browser; Ctrl-C ends.")
+    uvicorn.run(page, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=2)
+
+
+def _editor(clip: str, file: Path, camera_id: str | None, model: Path | None, token: str, port: int) -> FastAPI:
+    from urllib.parse import urlsplit
+
+    from aisleflow.settings import settings
+    from producers.cameras import CameraError
+    from producers.cameras.editor.film import Film, Window
+    from producers.cameras.editor.lookout import Lookout
+    from producers.cameras.editor.page import create_app
+    from producers.cameras.editor.store import LayoutFile
+    from producers.cameras.people import load_detector, require_vision
+
+    require_vision()
+    known = [camera["camera_id"] for camera in LayoutFile(file).read().get("cameras", [])]
+    if camera_id is None and len(known) > 1:
+        raise CameraError(f"say which camera took {clip} (--camera); the layout has: {', '.join(known)}")
+    camera_id = camera_id or (known[0] if known else "CAM-1")
+    film = Film(Path(clip)) if not urlsplit(clip).netloc else Window(clip)
+    detector = load_detector(model, cache_dir=settings().data_dir / "ultralytics") if model else None
+    lookout = (lambda: Lookout(detector, camera_id, film.size)) if detector else None
+    return create_app(film, file, camera_id, token, port, lookout=lookout)
 
 
 def _frame_size(pair: str) -> tuple[str, tuple[int, int]]:

@@ -168,7 +168,8 @@ def _camera(layout: StoreLayout, camera: Camera, real: tuple[int, int] | None) -
         yield finding(Level.ERROR, "nothing-to-watch", text, "draw something on it, or take the camera out")
     sound: list[tuple[str, Polygon]] = []
     for zone_id, polygon in areas:
-        if area(polygon) < 1:
+        # The shoelace formula would take a bow tie for empty.
+        if overlap(polygon, polygon) < 1:
             text = "its polygon is empty: the corners lie on one line or in one place"
             yield finding(Level.ERROR, "empty-polygon", text, "draw it around some floor", zone_id)
             continue

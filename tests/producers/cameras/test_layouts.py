@@ -99,7 +99,7 @@ def camera(**fields: Any) -> dict[str, Any]:
         (document([zone("A", [[1, 1], [5, 5], [9, 9]])]), ["error empty-polygon: zone A, camera C"]),
         (document([zone("A", [[7, 7], [7, 7], [7, 7]])]), ["error empty-polygon: zone A, camera C"]),
         (
-            document([zone("A", [[100, 100], [300, 300], [300, 100], [100, 280]])]),
+            document([zone("A", [[100, 100], [300, 300], [300, 100], [100, 300]])]),
             ["error self-crossing: zone A, camera C"],
         ),
         (document([zone("A", [[5, 5], [15, 5], [15, 15], [5, 15]])]), ["warning tiny-polygon: zone A, camera C"]),
