@@ -79,7 +79,9 @@ class Painter:
         rng = np.random.default_rng((scene.seed, scene.lenses.index(lens)))
         self._empty = _shop(scene.plan, lens, rng)
         self._layers = [
-            (thing, *_layer(thing, lens, self._empty.shape)) for thing in scene.plan.furniture if not thing.shelf
+            (thing, *_layer(thing, lens, self._empty.shape))
+            for thing in (*scene.plan.walls, *scene.plan.furniture)
+            if not thing.shelf
         ]
         self._sprites: dict[tuple[int, str, int], Image] = {}
         self._shadow = _shadow()
@@ -360,8 +362,9 @@ def _shop(plan: Plan, lens: Lens, rng: np.random.Generator) -> Image:
             light = float(plan.bright(np.array((x, y)))) * (0.97 + 0.05 * float(rng.random()))
             x1, y1 = min(width, x + tile), min(depth, y + tile)
             fill([(x, y, 0), (x1, y, 0), (x1, y1, 0), (x, y1, 0)], (186, 196, 204), light)
-    wall(0, 0, 0, depth, 0, 3.2, (196, 204, 206), 0.85)
-    wall(width, 0, width, depth, 0, 3.2, (196, 204, 206), 0.95)
+    for side in plan.walls:
+        x = side.foot.x1 if side.foot.x0 < 0 else side.foot.x0
+        wall(x, 0, x, depth, 0, side.height, side.colour, 0.85 if x == 0 else 0.95)
     wall(0, depth, width, depth, 0, 3.2, (196, 204, 206), 0.9)
     # The front is glass on a low wall, with posts at the door and a lintel.
     for x0, x1 in ((0.0, plan.door[0]), (plan.door[1], width)):

@@ -174,6 +174,12 @@ class Plan:
             *(Furniture(pillar, 3.0, white) for pillar in self.pillars),
         ]
 
+    @cached_property
+    def walls(self) -> list[Furniture]:
+        """The side walls: they hide who walks past beside the shop."""
+        white = (196, 204, 206)
+        return [Furniture(Rect(x, 0.0, x + 0.1, self.depth), 3.2, white) for x in (-0.1, self.width)]
+
     def route(self, a: Point, b: Point) -> list[Point]:
         """The corners on the shortest way from ``a`` to before ``b`` around the furniture; none when the straight line is
         free, or when no way round is found.
