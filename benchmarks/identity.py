@@ -26,7 +26,7 @@ import numpy as np
 import structlog
 
 from benchmarks._report import report
-from producers.cameras.observations import observe
+from producers.cameras.observations import Observer
 from producers.cameras.people import Tracker
 from producers.cameras.scene import scene_of
 from producers.cameras.shop import Shop
@@ -88,6 +88,8 @@ def play(story: Scene) -> tuple[list[Seen], list[VisitEvent], dict[str, bool], S
     scenes = {name: scene_of(story.layout, name, lens.width, lens.height) for name, lens in lenses.items()}
     shop = Shop(story.layout, scenes, salt=b"benchmark")
     trackers = {name: Tracker(PATIENCE_S) for name in lenses}
+    uniform = story.layout.staff.uniform if story.layout.staff else ()
+    observers = {name: Observer(uniform) for name in lenses}
     detectors = {
         name: Detector((story.seed, number), lens.width, lens.height)
         for number, (name, lens) in enumerate(lenses.items())
@@ -101,7 +103,7 @@ def play(story: Scene) -> tuple[list[Seen], list[VisitEvent], dict[str, bool], S
             xyxy=boxes.astype(np.float32), confidence=sure.astype(np.float32), class_id=np.zeros(len(boxes), int)
         )
         people = trackers[shot.camera_id].update(found, shot.at_ms)
-        events += shop.see(shot.camera_id, shot.at_ms, observations(shot, people, story))
+        events += shop.see(shot.camera_id, shot.at_ms, observers[shot.camera_id].see(shot.image, people))
         labels = shop.view(shot.camera_id)
         for label in labels.values():
             if label.visitor_id is not None:
@@ -120,10 +122,6 @@ def play(story: Scene) -> tuple[list[Seen], list[VisitEvent], dict[str, bool], S
     for event in events:
         staff[event.visitor_id] |= event.is_staff
     return seen, events, staff, shop
-
-
-def observations(shot: Shot, people: Any, story: Scene) -> Any:
-    return observe(people)
 
 
 def named(seen: Sequence[Seen]) -> list[list[str]]:

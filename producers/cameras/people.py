@@ -21,6 +21,12 @@ FAINTEST = 0.1
 # A box this sure starts a track and is matched first. Small quantised models are less sure of themselves than the large
 # ones that ByteTrack's own 0.7 and 0.6 come from: in a crowded aisle those lose people behind each other.
 SURE = 0.5
+# The tracker's motion filter is tuned for steps of a frame at this rate. At its own 30, steps of looks at 5 to 10 a second let
+# every shake of a box pass for speed: a walking person became eleven tracks (benchmarks/identity.py shows it).
+TRACKED_RATE = 10.0
+# A step may leave a narrow box beside its prediction. The generalised overlap (Rezatofighi et al., 2019) goes on below 0 with
+# the distance between them: at this, as far apart as about half of the space that holds both.
+LEAST_OVERLAP = -0.3
 # Two boxes that overlap more than this (intersection over union) are one person: ultralytics' own default.
 SAME_BOX = 0.7
 # ultralytics publishes these; any other .pt may hold any program.
@@ -314,10 +320,16 @@ class Tracker:
 
     def __init__(self, patience_s: float) -> None:
         from trackers import ByteTrackTracker
+        from trackers.utils.iou import GIoU
 
         # lost_track_buffer counts thirtieths of a second, whatever the frame rate.
         self._tracker: Any = ByteTrackTracker(
-            lost_track_buffer=round(30 * patience_s), track_activation_threshold=SURE, high_conf_det_threshold=SURE
+            lost_track_buffer=round(30 * patience_s),
+            frame_rate=TRACKED_RATE,
+            track_activation_threshold=SURE,
+            high_conf_det_threshold=SURE,
+            iou=GIoU(),
+            minimum_iou_threshold=LEAST_OVERLAP,
         )
 
     def update(self, detections: Any, at_ms: int) -> Any:
