@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test faults lint bench bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-stages
+.PHONY: help install vision demo test kill-test faults lint bench bench-identity bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-stages
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -41,8 +41,8 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak
-	@set -e; for file in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak and those of cameras
+	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 bench-freshness: install ## How old an answer is: steady, at the highest rate, in a rebalance (9 minutes)
 	$(BIN)/python -m benchmarks.freshness $(BENCH_ARGS)
@@ -52,6 +52,9 @@ bench-scaling: install ## Cost by workers, shops and open visits; what comes bac
 
 bench-ingest: install ## Events over HTTP beside producing to Kafka (2 minutes)
 	$(BIN)/python -m benchmarks.ingest $(BENCH_ARGS)
+
+bench-identity: vision ## Identity, staff, groups and queue over 300 scenes of rendered footage (15 minutes)
+	$(BIN)/python -m benchmarks.identity $(BENCH_ARGS)
 
 # The peers that we measure ourselves against need older packages than we do, so they have a venv of their own.
 $(PEERS_INSTALLED): requirements/bench.txt | install

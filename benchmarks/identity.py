@@ -151,7 +151,10 @@ def identify(story: Scene, seen: Sequence[Seen], score: Score) -> dict[str, int]
         shared = overlap(np.array([box.box for box in true]).reshape(-1, 4), frame.boxes)
         counts = [box.inside and box.visible >= TO_BE_SEEN for box in true]
         # A box on somebody who need not be seen is neither right nor wrong.
-        best = [int(shared[:, i].argmax()) if len(true) and shared[:, i].max() >= SAME_BOX else None for i in range(len(names))]
+        best = [
+            int(shared[:, i].argmax()) if len(true) and shared[:, i].max() >= SAME_BOX else None
+            for i in range(len(names))
+        ]
         kept = [i for i, whom in enumerate(best) if whom is None or counts[whom]]
         for i, whom in enumerate(best):
             if whom is not None:
@@ -178,7 +181,9 @@ def identify(story: Scene, seen: Sequence[Seen], score: Score) -> dict[str, int]
     return belongs
 
 
-def paired(true: Sequence[TrueEvent], found: Sequence[VisitEvent]) -> tuple[list[tuple[TrueEvent, VisitEvent]], list[Any]]:
+def paired(
+    true: Sequence[TrueEvent], found: Sequence[VisitEvent]
+) -> tuple[list[tuple[TrueEvent, VisitEvent]], list[Any]]:
     """Each true event with one found of its kind nearest in time, at most ``IN_TIME_S`` away; and what is left over."""
     near = sorted(
         (abs(event.at_s - _at_s(other)), i, j)
@@ -228,7 +233,11 @@ def score_of(story: Scene, seen: Sequence[Seen], events: Sequence[VisitEvent], s
             members[number].add(true.person)
     for true, event in arrivals:
         party = story.people[true.person].party
-        own = {n for n, person in enumerate(story.people) if person.party == party} if party is not None else {true.person}
+        own = (
+            {n for n, person in enumerate(story.people) if person.party == party}
+            if party is not None
+            else {true.person}
+        )
         size = _more(event, "group_size") or 1
         right = size == true.group_size and (members.get(_more(event, "group_id")) or {true.person}) == own
         score.sizes_right += right
@@ -323,7 +332,11 @@ def tell(seed: int, kind: str | None) -> None:
     print(f"{story.kind}, seed {seed}: {story.seconds:.0f} s at {story.fps}/s, {len(story.lenses)} camera(s)")
     lines = [(event.at_s, f"true   {event}") for event in story.events]
     for event in events:
-        more = {"staff": event.is_staff or None, "depth": event.metadata.queue_depth, "group": _more(event, "group_size")}
+        more = {
+            "staff": event.is_staff or None,
+            "depth": event.metadata.queue_depth,
+            "group": _more(event, "group_size"),
+        }
         extra = " ".join(f"{key}={value}" for key, value in more.items() if value is not None)
         where = f"{event.camera_id} {event.zone_id or ''}"
         lines.append((_at_s(event), f"found  {event.event_type} {_short(event.visitor_id)} {where} {extra}"))
