@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 Point = tuple[float, float]
 NEAREST_M = 0.3
 """What is nearer to the lens is not in the picture."""
+COUNTER_M = 1.0
 LINE_BEYOND_DOOR_M = 0.25
 """The entrance line is a little longer than the door is wide, as docs/cameras.md asks."""
 
@@ -169,7 +170,7 @@ class Plan:
             Furniture(Rect(0.0, 1.2, 0.55, self.depth - 0.2), 1.9, wood, shelf=True),
             Furniture(Rect(0.8, self.depth - 0.5, self.width - 1.5, self.depth), 1.9, wood, shelf=True),
             Furniture(Rect(self.width - 0.5, self.till.y1 + 0.8, self.width, self.depth - 0.2), 1.9, wood, shelf=True),
-            Furniture(self.till, 1.0, grey),
+            Furniture(self.till, COUNTER_M, grey),
             Furniture(self.table, 0.75, white),
             *(Furniture(pillar, 3.0, white) for pillar in self.pillars),
         ]
@@ -216,7 +217,7 @@ def layout(
             continue
         areas = []
         for lens in lenses:
-            shape = lens.outline([(x, y, 0.0) for x, y in rect.corners])
+            shape = _drawn(plan, lens, rect)
             if shape is not None and _area(shape) > MIN_AREA_PX:
                 areas.append({"camera_id": lens.camera_id, "polygon": shape.round(1).tolist()})
         zone: dict[str, Any] = {"zone_id": zone_id, "type": kind, "areas": areas}
@@ -248,6 +249,18 @@ def layout(
     if floor_points:
         whole["plan"] = {"width_m": plan.width, "height_m": plan.depth}
     return StoreLayout.model_validate(whole)
+
+
+def _drawn(plan: Plan, lens: Lens, rect: Rect) -> Floats | None:
+    """A zone as somebody draws it who sees where people's boxes end: on the floor, and where the counter hides the floor
+    from the camera, up to the height at which people show above it.
+    """
+    floor = lens.outline([(x, y, 0.0) for x, y in rect.corners])
+    middle = ((rect.x0 + rect.x1) / 2, (rect.y0 + rect.y1) / 2)
+    if floor is None or not plan.till.cut_by(middle, lens.position[:2]):
+        return floor
+    above = lens.outline([(x, y, COUNTER_M + 0.1) for x, y in rect.corners])
+    return floor if above is None else _hull(np.concatenate((floor, above)))
 
 
 MIN_AREA_PX = 400
@@ -289,6 +302,24 @@ def _marks(plan: Plan, lens: Lens) -> list[Point]:
         ]
         chosen.append(max(free or visible, key=lambda mark: min(_gap(mark, other) for other in chosen)))
     return chosen
+
+
+def _hull(points: Floats) -> Floats:
+    """The convex hull, by Andrew's monotone chain."""
+    ordered = sorted(map(tuple, points.tolist()))
+    halves = []
+    for run in (ordered, ordered[::-1]):
+        half: list[Point] = []
+        for x, y in run:
+            while len(half) > 1 and _turn(half[-2], half[-1], (x, y)) <= 0:
+                half.pop()
+            half.append((x, y))
+        halves += half[:-1]
+    return np.array(halves)
+
+
+def _turn(a: Point, b: Point, c: Point) -> float:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 def _gap(a: Point, b: Point) -> float:

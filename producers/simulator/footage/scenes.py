@@ -114,8 +114,7 @@ class Story:
             "TILL": ("BILLING", Rect(till_x - 3.3, till_y - 0.1, till_x + 0.05, till_y + 1.5)),
             "TABLE": ("DISPLAY", Rect(table.x0 - 1.0, table.y0 - 1.0, table.x1 + 1.0, table.y1 + 0.9)),
             "SHELF": ("SHELF", Rect(0.5, 1.6, 1.9, depth - 0.6)),
-            # What a camera sees of somebody behind the counter stands, by the lower edge of the box, a little behind them.
-            "BACK": ("STOCKROOM", Rect(till_x + 0.6, till_y - 0.6, width + 0.9, till_y + 2.0)),
+            "BACK": ("STOCKROOM", Rect(till_x + 0.6, till_y - 0.6, width, till_y + 2.0)),
         }
         return Plan(
             width,
@@ -135,9 +134,9 @@ class Story:
         return self._lens("CAM-1", at, (x + self.some(-0.4, 0.4), 0.6, 0.5), self.some(370, 420))
 
     def whole_lens(self) -> Lens:
-        """Looks over the whole shop from its far left corner."""
-        at = (self.some(0.3, 0.9), self.plan.depth - 0.3, self.some(3.0, 3.3))
-        return self._lens("CAM-1", at, (self.plan.width * 0.52, 3.0, 0.0), self.some(335, 360))
+        """Looks over the whole shop from the back wall, left of its middle."""
+        at = (self.plan.width * self.some(0.2, 0.3), self.plan.depth - 0.3, self.some(3.0, 3.3))
+        return self._lens("CAM-1", at, (self.plan.width * 0.57, 2.6, 0.0), self.some(330, 350))
 
     def till_lens(self, *, door: bool) -> Lens:
         """Looks at the till, and past it to the door, from the far right corner."""
