@@ -5,13 +5,17 @@ import os
 import secrets
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 CLICKHOUSE_DATABASE = "aisleflow"
 
 
 class SecretsError(RuntimeError):
     """The secrets cannot be read; the message says what to do."""
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(24)
 
 
 class Secrets(BaseModel):
@@ -21,10 +25,16 @@ class Secrets(BaseModel):
 
     clickhouse_writer: str
     clickhouse_analyst: str
+    clickhouse_reader: str = Field(default_factory=_password)
+    """The API's; files from before it had a user of its own get one."""
 
     def clickhouse_url(self, port: int) -> str:
         """The embedded server's address for a part that writes."""
         return f"http://aisleflow:{self.clickhouse_writer}@127.0.0.1:{port}/{CLICKHOUSE_DATABASE}"
+
+    def clickhouse_reader_url(self, port: int) -> str:
+        """The embedded server's address for a part that only reads."""
+        return f"http://reader:{self.clickhouse_reader}@127.0.0.1:{port}/{CLICKHOUSE_DATABASE}"
 
 
 def load(data_dir: Path) -> Secrets | None:
@@ -45,10 +55,19 @@ def load(data_dir: Path) -> Secrets | None:
 
 def load_or_create(data_dir: Path) -> Secrets:
     """The secrets of a data directory, made up the first time."""
-    if (known := load(data_dir)) is not None:
+    path = data_dir / "secrets.json"
+    known = load(data_dir)
+    if known is not None and known.model_fields_set == Secrets.model_fields.keys():
         return known
-    made = Secrets(clickhouse_writer=secrets.token_urlsafe(24), clickhouse_analyst=secrets.token_urlsafe(24))
-    _keep(data_dir / "secrets.json", json.dumps(made.model_dump(), indent=2))
+    made = known or Secrets(clickhouse_writer=_password(), clickhouse_analyst=_password())
+    text = json.dumps(made.model_dump(), indent=2)
+    if known is None:
+        _keep(path, text)
+    else:
+        completed = path.with_suffix(".new")
+        completed.unlink(missing_ok=True)
+        _keep(completed, text)
+        completed.replace(path)
     return made
 
 

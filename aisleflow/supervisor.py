@@ -196,6 +196,7 @@ class Supervisor:
                     [sys.executable, "-m", "infra.clickhouse.server", *arguments],
                     environment={
                         "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": self._secrets.clickhouse_writer,
+                        "AISLEFLOW_CLICKHOUSE_READER_PASSWORD": self._secrets.clickhouse_reader,
                         "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": self._secrets.clickhouse_analyst,
                     },
                     is_ready=lambda: answers_http(ping),
@@ -218,6 +219,10 @@ class Supervisor:
             Part(
                 "api",
                 aisleflow_command("api"),
+                # On your own server it is whoever the URL names.
+                environment={}
+                if self._own_clickhouse
+                else {"AISLEFLOW_CLICKHOUSE_URL": self._secrets.clickhouse_reader_url(settings.clickhouse_port)},
                 # Not /health, which waits for Kafka and ClickHouse: an API that starts while they are away is ready too.
                 is_ready=lambda: answers_http(f"{url}/metrics"),
                 is_alive=lambda: answers_http(f"{url}/metrics", PROBE_WITHIN_S),

@@ -214,7 +214,7 @@ class StoreDay:
                 conversion.set_presences(visitor_id, [] if visit.is_staff else visit.billing_presences())
             else:
                 conversion.set_presences(visitor_id, [])
-        touched = touched | {visitor for paid_at in self._paid for _, visitor in conversion.near(paid_at)}
+        touched = touched | conversion.new_purchasers(self._paid)
         self._paid = []
         touched |= conversion.attribute()
         for visitor_id in touched:

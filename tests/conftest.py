@@ -116,6 +116,7 @@ def running_clickhouse(data_dir: Path, port: int, password: str) -> Iterator[str
     command = [sys.executable, "-m", "infra.clickhouse.server", "--data-dir", str(data_dir), "--port", str(port)]
     passwords = {
         "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": password,
+        "AISLEFLOW_CLICKHOUSE_READER_PASSWORD": f"{password}-reader",
         "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": password[::-1],
     }
     with process(command, data_dir.with_suffix(".log"), lambda: answers(port), passwords):

@@ -1,8 +1,9 @@
 """The embedded ClickHouse server: one chdb engine behind ClickHouse's HTTP protocol, on loopback.
 
-``python -m infra.clickhouse.server --data-dir D --port P`` with two passwords in the environment
-(``AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD`` for the user ``aisleflow``, ``AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD`` for
-``analyst``, who can only read). clickhouse-connect, curl and Grafana's plugin talk to it as to a real server.
+``python -m infra.clickhouse.server --data-dir D --port P`` with three passwords in the environment
+(``AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD`` for the user ``aisleflow``, ``AISLEFLOW_CLICKHOUSE_READER_PASSWORD`` for the API's
+``reader`` and ``AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD`` for people's ``analyst``, who can only read). clickhouse-connect,
+curl and Grafana's plugin talk to it as to a real server.
 
 What differs from a real server: tables belong into a database of their own (``default`` is the engine's view of files,
 which nobody may read, and a table made there is out of reach after a restart), ``session_id`` is accepted and ignored
@@ -52,19 +53,24 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from infra.clickhouse.compression import MAX_BODY_BYTES, Unpacked, compressor, decompress
-from infra.clickhouse.statement import Statement, StatementError, check_analyst, check_writer, parse
+from infra.clickhouse.statement import Statement, StatementError, check_reader, check_writer, parse
 from infra.http import BoundedConnection
 
 WRITER = "aisleflow"
+READER = "reader"
 ANALYST = "analyst"
-WRITER_PASSWORD = "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD"  # noqa: S105 - the variable's name
-ANALYST_PASSWORD = "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD"  # noqa: S105 - the variable's name
+#: The variable that holds each user's password.
+PASSWORDS = {
+    WRITER: "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD",
+    READER: "AISLEFLOW_CLICKHOUSE_READER_PASSWORD",
+    ANALYST: "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD",
+}
 
 MAX_STATEMENT_BYTES = 16 * 1024 * 1024
 #: Bound of a result whose format cannot be streamed; the others may be of any size.
 MAX_BUFFERED_RESULT_BYTES = 512 * 1024 * 1024
 #: The largest body of each user's request, as it comes and unpacked: who cannot insert sends statements only.
-LARGEST_BODY = {WRITER: MAX_BODY_BYTES, ANALYST: MAX_STATEMENT_BYTES}
+LARGEST_BODY = {WRITER: MAX_BODY_BYTES, READER: MAX_STATEMENT_BYTES, ANALYST: MAX_STATEMENT_BYTES}
 #: A result under it is sent in one piece, without a thread for each chunk.
 SMALL_RESULT_BYTES = 64 * 1024
 #: Under it, compressing costs more than it saves.
@@ -72,7 +78,7 @@ WORTH_COMPRESSING_BYTES = 4 * 1024
 #: A statement under it is read without a thread, and remembered: programs ask the same with other parameters.
 SMALL_STATEMENT_BYTES = 8 * 1024
 #: Requests of one user that run at once; more wait, and an analyst's cannot keep the workers' waiting.
-CONCURRENT_REQUESTS = {WRITER: 16, ANALYST: 8}
+CONCURRENT_REQUESTS = {WRITER: 16, READER: 16, ANALYST: 8}
 
 #: Formats whose chunks, put one after another, are the whole: no header, footer or separator.
 _STREAMED_FORMATS = {"Native", "RowBinary", "JSONEachRow", "JSONCompactEachRow", "TabSeparated", "TSV", "CSV"}
@@ -85,13 +91,15 @@ _NOT_SETTINGS = {
 _FORMAT_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _SETTING_NAME = re.compile(r"[a-z][a-z0-9_]{0,100}")
 # None that names a file (format_schema, format_template_row, output_format_schema, ...) or takes more of the machine.
-_ANALYST_SETTING = re.compile(
+_READING_SETTING = re.compile(
     r"output_format_(json|csv|tsv|native|pretty|decimal|float|arrow|parquet)_\w+|format_csv_\w+|date_time_\w+|"
     r"max_(block_size|rows_to_read|bytes_to_read)|session_timezone|final|join_use_nulls|extremes|"
     r"cancel_http_readonly_queries_on_client_close"
 )
-#: What an analyst may lower and never raise.
-ANALYST_LIMITS = {"max_execution_time": 30, "max_result_rows": 1_000_000, "max_memory_usage": 4 * 1024**3}
+#: What the API may choose besides: it knows how its queries share the machine.
+_READER_SETTINGS = {"max_threads", "do_not_merge_across_partitions_select_final"}
+#: What who reads may lower and never raise.
+READING_LIMITS = {"max_execution_time": 30, "max_result_rows": 1_000_000, "max_memory_usage": 4 * 1024**3}
 _WRITER_DEFAULTS = {"max_query_size": MAX_STATEMENT_BYTES, "max_execution_time": 600}
 
 # As a real server answers (exceptionCodeToHTTPStatus); everything else is 500.
@@ -207,10 +215,10 @@ class Engine:
             ChdbError, RuntimeError: the engine refused it.
         """
         statement = query.statement
-        if query.user == ANALYST:
-            check_analyst(statement, self._table_functions)
-        else:
+        if query.user == WRITER:
             check_writer(statement)
+        else:
+            check_reader(query.user, statement, self._table_functions)
         chosen = statement.format or query.default_format
         streamed = statement.kind in {"SELECT", "WITH"} and chosen in _STREAMED_FORMATS
         connection = connect(self._path)
@@ -225,7 +233,7 @@ class Engine:
 
     @staticmethod
     def _prepare(connection: Any, query: Query, *, bounded: bool) -> None:
-        settings: dict[str, object] = dict(_WRITER_DEFAULTS) if query.user == WRITER else dict(ANALYST_LIMITS)
+        settings: dict[str, object] = dict(_WRITER_DEFAULTS if query.user == WRITER else READING_LIMITS)
         if bounded:
             settings["max_result_bytes"] = MAX_BUFFERED_RESULT_BYTES
         for name, value in query.settings.items():
@@ -234,7 +242,7 @@ class Engine:
         if query.database:
             connection.query(f"USE {_identifier(query.database)}")
         # 1: no writing and no further settings; 2: settings may still be given in the query.
-        settings["readonly"] = 1 if query.user == ANALYST else 2 if query.safe_method else settings.get("readonly", 0)
+        settings["readonly"] = 1 if query.user != WRITER else 2 if query.safe_method else settings.get("readonly", 0)
         assignments = (f"{name}={quote(str(value))}" for name, value in settings.items())
         connection.query(f"SET {', '.join(assignments)}")
 
@@ -253,9 +261,9 @@ class Engine:
 def _allowed(user: str, name: str, value: str) -> str:
     if not _SETTING_NAME.fullmatch(name):
         raise StatementError(115, "UNKNOWN_SETTING", f"Unknown setting {name[:100]!r}")
-    if user == WRITER or _ANALYST_SETTING.fullmatch(name):
+    if user == WRITER or _READING_SETTING.fullmatch(name) or (user == READER and name in _READER_SETTINGS):
         return value
-    limit = ANALYST_LIMITS.get(name)
+    limit = READING_LIMITS.get(name)
     if limit is None:
         raise StatementError(164, "READONLY", f"Cannot modify '{name}' setting in readonly mode.")
     with suppress(ValueError):
@@ -572,9 +580,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
-    passwords = {WRITER: os.environ.pop(WRITER_PASSWORD, ""), ANALYST: os.environ.pop(ANALYST_PASSWORD, "")}
+    passwords = {user: os.environ.pop(variable, "") for user, variable in PASSWORDS.items()}
     if not all(passwords.values()):
-        raise SystemExit(f"clickhouse: set {WRITER_PASSWORD} and {ANALYST_PASSWORD}; there is no default password.")
+        raise SystemExit(f"clickhouse: set {', '.join(PASSWORDS.values())}; there is no default password.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     server = Server(arguments.data_dir.expanduser().resolve(), passwords)
     uvicorn.run(

@@ -1,4 +1,4 @@
-"""What a statement is, read from its text: kind, format, inline data, and whether an analyst may run it.
+"""What a statement is, read from its text: kind, format, inline data, and whether its user may run it.
 
 The engine would run ``SELECT 1; DROP TABLE t`` as two statements and lets a read-only connection read files (``SELECT
 file(...)``, ``DESCRIBE url(...)``, ``INTO OUTFILE``). A real server does neither, so the text is checked first.
@@ -19,7 +19,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _DATA_GAP = re.compile(rb"[ \t\r]*\n?")
-_ANALYST_STATEMENTS = {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN"}
+_READING_STATEMENTS = {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN"}
 #: Table functions that compute from their arguments or read only what SELECT may read anyway.
 HARMLESS_TABLE_FUNCTIONS = {
     "format", "generate_series", "generaterandom", "generateseries", "null", "numbers", "numbers_mt", "primes",
@@ -142,29 +142,30 @@ def _name(token: _Token, user: str) -> str:
     return token.text.strip('`"').lower() if token.kind in {"word", "quoted"} else ""
 
 
-def check_analyst(statement: Statement, table_functions: frozenset[str]) -> None:
+def check_reader(user: str, statement: Statement, table_functions: frozenset[str]) -> None:
     """Refuse what a read-only connection of the engine would still let through.
 
     Args:
-        statement: what the analyst sent.
+        user: who sent it, ``reader`` or ``analyst``.
+        statement: what they sent.
         table_functions: the engine's table functions, in lower case.
 
     Raises:
         StatementError: not a reading statement, or one that would reach files, the network or other servers.
     """
 
-    if statement.kind not in _ANALYST_STATEMENTS:
-        raise _refusal("analyst", statement.kind or "this statement")
+    if statement.kind not in _READING_STATEMENTS:
+        raise _refusal(user, statement.kind or "this statement")
     if _TYPOGRAPHIC_QUOTES.search(statement.sql):
-        raise _refusal("analyst", "a typographic quote (write ' or \")")
+        raise _refusal(user, "a typographic quote (write ' or \")")
     if _NAMED_LATER.search(statement.sql):
-        raise _refusal("analyst", "a name as a parameter")
+        raise _refusal(user, "a name as a parameter")
     outside = table_functions - HARMLESS_TABLE_FUNCTIONS
     before = ""
     for token in _tokens(statement.sql):
-        name = _name(token, "analyst")
+        name = _name(token, user)
         if name in REACHES_OUTSIDE or name in OTHERS_BUSINESS:
-            raise _refusal("analyst", name)
+            raise _refusal(user, name)
         if token.text == "(" and before in outside:
-            raise _refusal("analyst", f"the table function {before}")
+            raise _refusal(user, f"the table function {before}")
         before = name

@@ -20,6 +20,14 @@ def test_made_once_readable_by_their_owner_only(tmp_path: Path) -> None:
     assert secrets.load_or_create(tmp_path / "other") != made
 
 
+def test_a_file_from_before_the_reader_gets_one_and_keeps_the_others(tmp_path: Path) -> None:
+    (tmp_path / "secrets.json").write_text('{"clickhouse_writer": "w", "clickhouse_analyst": "a"}')
+    completed = secrets.load_or_create(tmp_path)
+    assert (completed.clickhouse_writer, completed.clickhouse_analyst) == ("w", "a")
+    assert secrets.load_or_create(tmp_path) == completed
+    assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"clickhouse_writer": 1', "[]"])
 def test_a_damaged_file_says_what_to_do(tmp_path: Path, content: str) -> None:
     (tmp_path / "secrets.json").write_text(content)

@@ -250,7 +250,7 @@ async def test_secrets_go_by_environment_and_nowhere_else(tmp_path: Path) -> Non
     show = "import os, time; print(len(os.environ['AISLEFLOW_CLICKHOUSE_URL']), flush=True); time.sleep(600)"
     system = Standins(tmp_path, python("part", show))
     secrets = json.loads((tmp_path / "secrets.json").read_text())
-    assert len(set(secrets.values())) == 2
+    assert len(set(secrets.values())) == 3
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
 
     async def body() -> int:
@@ -258,8 +258,9 @@ async def test_secrets_go_by_environment_and_nowhere_else(tmp_path: Path) -> Non
         variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
         assert f"AISLEFLOW_CLICKHOUSE_URL={system._secrets.clickhouse_url(8123)}" in variables
         assert "AISLEFLOW_KAFKA=127.0.0.1:1" in variables
-        # Only the server itself is told the analyst's password.
+        # Only the server itself is told the analyst's password, and only the API the reader's besides.
         assert secrets["clickhouse_analyst"] not in "".join(variables)
+        assert secrets["clickhouse_reader"] not in "".join(variables)
         written = "".join(
             file.read_text() for file in tmp_path.rglob("*") if file.is_file() and file.name != "secrets.json"
         )

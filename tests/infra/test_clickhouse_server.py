@@ -285,7 +285,7 @@ def test_a_query_ends_when_its_client_goes_away(http: httpx.Client, client: Clie
 
 
 def _serve(data_dir: Path, port: int) -> "subprocess.Popen[bytes]":
-    passwords = {"AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": "w", "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": "a"}
+    passwords = {f"AISLEFLOW_CLICKHOUSE_{user}_PASSWORD": user[0].lower() for user in ("WRITER", "READER", "ANALYST")}
     child = subprocess.Popen(
         [sys.executable, "-m", "infra.clickhouse.server", "--data-dir", str(data_dir), "--port", str(port)],
         env={**os.environ, **passwords},
@@ -330,7 +330,7 @@ def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
 def test_one_server_a_data_directory_and_no_default_password(tmp_path: Path) -> None:
     child = _serve(tmp_path, free_port())
     command = [sys.executable, "-m", "infra.clickhouse.server", "--data-dir", str(tmp_path), "--port", str(free_port())]
-    passwords = {"AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": "w", "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": "a"}
+    passwords = {f"AISLEFLOW_CLICKHOUSE_{user}_PASSWORD": user[0].lower() for user in ("WRITER", "READER", "ANALYST")}
     try:
         second = subprocess.run(command, env={**os.environ, **passwords}, capture_output=True, text=True, timeout=60)
         assert second.returncode != 0

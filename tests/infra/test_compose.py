@@ -28,6 +28,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 FOREIGN = re.compile("KAFKA_|CLICKHOUSE_|POSTGRES_|GF_")
 PASSWORDS = {
     "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD",
+    "AISLEFLOW_CLICKHOUSE_READER_PASSWORD",
     "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD",
     "AISLEFLOW_POSTGRES_PASSWORD",
     "AISLEFLOW_GRAFANA_PASSWORD",
@@ -128,7 +129,7 @@ def test_images_are_pinned() -> None:
 def test_clickhouse_users_are_ours_without_a_written_password() -> None:
     users = ElementTree.parse(ROOT / "infra/clickhouse/users.xml").getroot().find("users")
     assert users is not None
-    assert {user.tag for user in users} == {"default", "aisleflow", "analyst"}
+    assert {user.tag for user in users} == {"default", "aisleflow", "reader", "analyst"}
     for user in users:
         password = user.find("password")
         if user.tag == "default":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.clickhouse.statement import Statement, StatementError, check_analyst, parse
+from infra.clickhouse.statement import Statement, StatementError, check_reader, parse
 
 TABLE_FUNCTIONS = frozenset({"file", "url", "s3", "remote", "mysql", "numbers", "merge", "executable", "eval"})
 
@@ -63,7 +63,7 @@ def test_parse_refuses(body: bytes) -> None:
     ],
 )
 def test_an_analyst_may(sql: str) -> None:
-    check_analyst(parse(sql.encode()), TABLE_FUNCTIONS)
+    check_reader("analyst", parse(sql.encode()), TABLE_FUNCTIONS)
 
 
 @pytest.mark.parametrize(
@@ -93,5 +93,5 @@ def test_an_analyst_may(sql: str) -> None:
 )
 def test_an_analyst_may_not(sql: str) -> None:
     with pytest.raises(StatementError) as caught:
-        check_analyst(parse(sql.encode()), TABLE_FUNCTIONS)
+        check_reader("analyst", parse(sql.encode()), TABLE_FUNCTIONS)
     assert caught.value.code == 497

@@ -113,6 +113,7 @@ def users(clickhouse: str) -> Iterator[dict[str, httpx.Client]]:
     base = f"http://127.0.0.1:{url.port}"
     with (
         httpx.Client(base_url=base, auth=("aisleflow", url.password), timeout=30) as writer,
+        httpx.Client(base_url=base, auth=("reader", f"{url.password}-reader"), timeout=30) as reader,
         httpx.Client(base_url=base, auth=("analyst", url.password[::-1]), timeout=30) as analyst,
     ):
         for statement in (
@@ -121,14 +122,14 @@ def users(clickhouse: str) -> Iterator[dict[str, httpx.Client]]:
             "CREATE TABLE IF NOT EXISTS aisleflow.s (a String) ENGINE = MergeTree ORDER BY a",
         ):
             assert writer.post("/", content=statement).status_code == 200
-        yield {"writer": writer, "analyst": analyst}
+        yield {"writer": writer, "reader": reader, "analyst": analyst}
 
 
 @pytest.mark.parametrize(("statement", "writer", "analyst"), STATEMENTS + ONLY_EMBEDDED)
 def test_in_the_embedded_server(
     statement: str, writer: bool, analyst: bool, users: dict[str, httpx.Client], files: dict[str, str]
 ) -> None:
-    for name, allowed in (("analyst", analyst), ("writer", writer)):
+    for name, allowed in (("analyst", analyst), ("reader", analyst), ("writer", writer)):
         answer = users[name].post("/", content=filled(statement, files))
         code = answer.headers.get("X-ClickHouse-Exception-Code")
         # A file in the place of a table is answered as a table that is not there.
@@ -243,6 +244,12 @@ def test_the_analyst_of_compose_reads_and_nothing_else(folder: Path, files: dict
     asked += [("SELECT count() FROM aisleflow.visits FINAL", True), ("SELECT count() FROM other.t", False)]
     asked += [(s, False) for s, _, _ in ONLY_EMBEDDED if "SET" in s]
     judge("analyst", folder, asked, files)
+
+
+def test_the_reader_of_compose_reads_with_settings_of_its_own(folder: Path, files: dict[str, str]) -> None:
+    asked = [(s, allowed) for s, _, allowed in STATEMENTS if of_a_server(s)]
+    asked += [("SELECT count() FROM aisleflow.visits FINAL SETTINGS max_threads = 1", True)]
+    judge("reader", folder, asked, files)
 
 
 def of_a_server(statement: str) -> bool:

@@ -111,8 +111,15 @@ def test_step_by_step_is_from_scratch(steps: list[tuple[Any, ...]]) -> None:
     presences: dict[str, list[Span]] = {}
     receipts: set[Receipt] = set()
     told: dict[str, Receipt] = {}
+    changed: set[str] = set()
+    paid: list[int] = []
+    purchased: dict[str, bool] = {}
 
     def attribute() -> None:
+        for visitor in changed | day.new_purchasers(paid):
+            purchased[visitor] = day.has_purchased(visitor)
+        changed.clear()
+        paid.clear()
         for visitor in day.attribute():
             told.pop(visitor, None)
             if visitor in day.claims:
@@ -121,10 +128,12 @@ def test_step_by_step_is_from_scratch(steps: list[tuple[Any, ...]]) -> None:
     for kind, *rest in steps:
         if kind == "presence":
             presences[rest[0]] = rest[1]
+            changed.add(rest[0])
             day.set_presences(rest[0], rest[1])
         elif kind == "receipt":
             if (rest[0], rest[1]) not in receipts:
                 receipts.add((rest[0], rest[1]))
+                paid.append(rest[0])
                 day.add_receipt((rest[0], rest[1]))
         else:
             attribute()
@@ -145,3 +154,4 @@ def test_step_by_step_is_from_scratch(steps: list[tuple[Any, ...]]) -> None:
     for visitor, spans in presences.items():
         bought = any(s <= paid and e >= paid - PURCHASE_WINDOW_MS for s, e in spans for paid, _ in receipts)
         assert day.has_purchased(visitor) is bought
+        assert purchased[visitor] is bought, "new_purchasers() names every visit that others' receipts made a purchase"

@@ -184,6 +184,7 @@ async def test_waits_for_a_server_that_was_killed(tmp_path: Path) -> None:
     ]
     passwords = {
         "AISLEFLOW_CLICKHOUSE_WRITER_PASSWORD": password,
+        "AISLEFLOW_CLICKHOUSE_READER_PASSWORD": f"{password}-reader",
         "AISLEFLOW_CLICKHOUSE_ANALYST_PASSWORD": password[::-1],
     }
     url = f"http://aisleflow:{password}@127.0.0.1:{port}"
