@@ -142,7 +142,8 @@ class Decision:
 
     at_ms: int
     camera_id: str
-    track_id: int
+    stranger_id: str
+    """Who was asked about: a visitor id of their own, which no event carries where they were merged."""
     outcome: Outcome
     kind: Kind
     score: float

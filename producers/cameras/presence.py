@@ -136,12 +136,16 @@ class Presence:
         """Not seen by any camera since ``last_ms``, and ``camera_id`` was the last: out of the zone, and out of the
         shop where disappearing is leaving.
         """
+        for name, side in self._sides.items():
+            # Not seen clear of the line, but not again on its near side either.
+            if side.run >= SETTLE_LOOKS and side.last_ms - side.since_ms >= SETTLE_MS:
+                side.value = side.candidate
+                yield from self._step(name, bool(side.value), side.since_ms)
+            side.pause()
         yield from self.leave_zone(last_ms)
         if self.inside and entrances[camera_id] is Entrance.FRAME:
             yield self._go(camera_id, last_ms)
         self._votes.clear()
-        for side in self._sides.values():
-            side.pause()
 
     def leave_zone(self, by_ms: int) -> Iterator[Draft]:
         """End the zone visit, if there is one, when it was last known to last, and by ``by_ms``."""
@@ -171,12 +175,16 @@ class Presence:
         elif side.value is None:
             side.value = sighting.inside
         elif side.see(sighting.inside, sighting.at_ms, sighting.clear):
-            if sighting.inside and self.inside is not True:
-                yield self._come(sighting.camera_id, side.since_ms)
-            elif not sighting.inside and self.inside is not False:
-                # EXIT ends zone visits; a ZONE_EXIT after it would open one that never was.
-                yield from self.leave_zone(side.since_ms)
-                yield self._go(sighting.camera_id, side.since_ms)
+            yield from self._step(sighting.camera_id, sighting.inside, side.since_ms)
+
+    def _step(self, camera_id: str, inwards: bool, at_ms: int) -> Iterator[Draft]:
+        """Over the line."""
+        if inwards and self.inside is not True:
+            yield self._come(camera_id, at_ms)
+        elif not inwards and self.inside is not False:
+            # EXIT ends zone visits; a ZONE_EXIT after it would open one that never was.
+            yield from self.leave_zone(at_ms)
+            yield self._go(camera_id, at_ms)
 
     def _come(self, camera_id: str, at_ms: int) -> Draft:
         self.inside = True

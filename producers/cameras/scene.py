@@ -16,9 +16,18 @@ Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels."""
 Homography = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
-# How far from the entrance line a foot point counts as over it, in heights of the box: some 15 cm for a grown person.
-# Detectors' boxes sway by less.
-LINE_MARGIN = 0.09
+# How far beyond the entrance line somebody is clearly over it: nearly a step (0.7 m), which who only sways or shifts from
+# one foot to the other does not make. In heights of the box where metres are not known: looking down at a door that is some
+# metres away foreshortens a step to about this.
+CLEAR_M = 0.6
+CLEAR_HEIGHTS = 0.13
+# Of a camera that nobody gave floor points for, the ground is known from so many whole people at so many heights of the
+# picture, the lowest and the highest this share of it apart.
+RULER_LOOKS = 40
+RULER_SPREAD = 0.08
+# Mean height of a grown person, metres, and focal length in widths of the frame: 80 degrees, as cameras in shops have.
+PERSON_M = 1.7
+FOCAL = 0.6
 
 
 @dataclass(frozen=True)
@@ -134,33 +143,95 @@ class Place:
     y: float
     """Pixels."""
     height: float
-    """Of the box, pixels: the yardstick for what is near where no floor points are given."""
+    """Of the box, pixels: the yardstick for what is near where metres are not known."""
     zone: str | None
     inside: bool | None
     clear: bool
-    """Far enough from the entrance line that the side is no matter of a swaying box."""
+    """So far from the entrance line that the side is no matter of swaying."""
     floor: tuple[float, float] | None
-    """Metres on the shop's plan."""
+    """Metres on the shop's plan, by the camera's floor points."""
+    ground: tuple[float, float] | None
+    """Metres on the ground before this camera: as above, or else as far as people's heights tell."""
 
 
-def place(scene: Scene, box: Box) -> Place:
-    """Where in the scene a person with this box stands."""
+def place(scene: Scene, box: Box, ground: Homography | None = None) -> Place:
+    """Where in the scene a person with this box stands.
+
+    Args:
+        ground: The camera's ground in metres where it has no floor points (``Ruler``).
+    """
     x0, y0, x1, y1 = box
     # Somebody cut off by the frame's lower edge stands at least on its last row.
     x = min(max((x0 + x1) / 2, 0.0), scene.width - 1.0)
     y = min(max(y1, 0.0), scene.height - 1.0)
     height = max(1.0, y1 - y0)
     zone = next((zone for zone, polygon in scene.areas if holds(polygon, x, y)), None)
+    floor = scene.floor and project(scene.floor, x, y)
+    metres = scene.floor or ground
+    here = metres and project(metres, x, y)
     inside, clear = None, True
     if scene.line is not None:
         inside = inside_of(scene.line, x, y)
-        clear = _distance(scene.line, x, y) >= LINE_MARGIN * height
-    return Place(x, y, height, zone, inside, clear, scene.floor and project(scene.floor, x, y))
+        ends = [metres and project(metres, *end) for end in scene.line]
+        if here is not None and ends[0] is not None and ends[1] is not None:
+            clear = _distance(ends[0], ends[1], here) >= CLEAR_M
+        else:
+            clear = _distance(scene.line[0], scene.line[1], (x, y)) >= CLEAR_HEIGHTS * height
+    return Place(x, y, height, zone, inside, clear, floor, here)
 
 
-def _distance(line: Polygon, x: float, y: float) -> float:
-    (x0, y0), (x1, y1) = line
-    return abs((x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)) / math.hypot(x1 - x0, y1 - y0)
+def _distance(start: Sequence[float], end: Sequence[float], point: Sequence[float]) -> float:
+    """Of a point from the straight line through two others."""
+    (x0, y0), (x1, y1), (x, y) = start, end, point
+    return abs((x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)) / max(1e-9, math.hypot(x1 - x0, y1 - y0))
+
+
+class Ruler:
+    """Learns a camera's ground from the heights of the people on it, where nobody gave floor points.
+
+    People are about equally tall. On a level floor a box is the taller the lower its foot is below the horizon, in
+    proportion: height = k * (foot - horizon), and the camera hangs at 1 / k of a person's height (Hoiem, Efros and Hebert,
+    Putting Objects in Perspective, 2006). A straight line through feet and heights gives both; with a usual focal length
+    they make a homography to metres, good to some tenths of a distance. Sums are all that is kept.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self._width, self._height = width, height
+        self._sums = np.zeros(5)
+        self._looks = 0
+        self._low, self._high = math.inf, -math.inf
+        self.ground: Homography | None = None
+        """From pixels to metres, the camera's foot point at the origin; None as long as it is not known."""
+
+    def see(self, box: Box) -> None:
+        """Take the box of somebody who is seen whole."""
+        _, y0, _, y1 = box
+        self._looks += 1
+        self._low, self._high = min(self._low, y1), max(self._high, y1)
+        # Weighed by distance: a far box is small, and as wrong in proportion as a near one.
+        weight = 1 / max(1.0, y1 - y0) ** 2
+        self._sums += weight * np.array([1, y1, y1 * y1, y1 - y0, y1 * (y1 - y0)])
+        if self._looks >= RULER_LOOKS and self._looks % 10 == 0:
+            self.ground = self._solve() if self._high - self._low >= RULER_SPREAD * self._height else None
+
+    def _solve(self) -> Homography | None:
+        n, sy, syy, sh, syh = self._sums.tolist()
+        spread = n * syy - sy * sy
+        if spread <= 0:
+            return None
+        k = (n * syh - sy * sh) / spread
+        # Looking straight down nobody's height tells, and a camera below people's heads has another geometry.
+        if not 0.1 < k < 0.95:
+            return None
+        horizon = (sy - sh / k) / n
+        focal, middle_x, middle_y = FOCAL * self._width, self._width / 2, self._height / 2
+        pitch = math.atan2(middle_y - horizon, focal)
+        sine, cosine, up = math.sin(pitch), math.cos(pitch), PERSON_M / k
+        return (
+            (up, 0.0, -up * middle_x),
+            (0.0, -up * sine, up * (focal * cosine + middle_y * sine)),
+            (0.0, cosine, focal * sine - middle_y * cosine),
+        )
 
 
 def homography(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Homography:

@@ -1,7 +1,8 @@
 """All cameras of one store, from what they observe to its visit events. Pure rules: no video, and no clock of its own.
 
-Every track starts as a visitor of its own, whose events are held back until one decision is made: it is a visitor known
-already (``identity``), or a new one. Nothing that has been published is ever taken back.
+Every track starts as a stranger, whose events are held back until one decision is made: it is a visitor known already
+(``identity``), or a new one. Strangers who follow on each other may be one stranger. Nothing that has been published is ever
+taken back.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from producers.cameras.identity import (
 )
 from producers.cameras.observations import Observation
 from producers.cameras.presence import LOST_AFTER_MS, SAME_MOMENT_MS, SETTLE_LOOKS, SETTLE_MS, Draft, Presence, Sighting
-from producers.cameras.scene import Place, Scene, place
+from producers.cameras.scene import PERSON_M, Place, Ruler, Scene, place
 from producers.cameras.staff import Staff
 from schemas.events import Metadata, StoreLayout, VisitEvent
 from schemas.layouts import StoreCalendar
@@ -63,18 +64,21 @@ LONGEST_GROUP = 3
 COMPANY_MS = 1500
 DECISIONS = 1000
 SWEEP_MS = 60_000
-# Tracks decided on at a time; who waits longer goes first, the others are a frame later.
+# A stranger who has been inside for so long is somebody, events or not.
+RESIDENT_MS = 5000
+# Strangers decided on at a time; who waits longer goes first, the others are a frame later.
 COMPETING = 5
-# Heights of a grown person's box, metres, where distances on the floor are compared with those in pixels.
-PERSON_M = 1.7
+# A stranger's looks are kept up to this number: who loiters outside of the door for longer is known by the last of them.
+HELD_LOOKS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A track now in view, for whoever draws it."""
 
-    visitor_id: str | None
-    """None while it is not decided who it is."""
+    visitor_id: str
+    """Of somebody who is not known yet, the one they will have unless they turn out to be another (``Shop.decisions``)."""
+    known: bool
     zone: str | None
     is_staff: bool
     group_id: str | None
@@ -95,6 +99,14 @@ class _Look:
             self.total = self.total + (appearance - self.total) * weight
         self.looks += 1
 
+    def join(self, other: _Look) -> None:
+        """Take over what was seen of the same person before it was known who it is."""
+        if self.total is None or other.total is None:
+            self.total = other.total if self.total is None else self.total
+        else:
+            self.total = self.total + (other.total - self.total) * np.float32(other.looks / (self.looks + other.looks))
+        self.looks += other.looks
+
     @property
     def mean(self) -> Descriptor | None:
         if self.total is None:
@@ -113,17 +125,7 @@ class _Track:
     last_ms: int
     visitor: _Visitor
     looks: int = 0
-    settled: bool = False
-    """Has been seen long enough to be somebody."""
-    decided: bool = False
-    held: list[Sighting] = field(default_factory=list)
-    """Sightings until it is decided who it is."""
     trail: deque[tuple[int, Place]] = field(default_factory=deque)
-    look: _Look = field(default_factory=_Look)
-
-    @property
-    def first(self) -> Place:
-        return self.trail[0][1]
 
     @property
     def last(self) -> Place:
@@ -143,51 +145,76 @@ class _Track:
         return ((last.x - then.x) / seconds, (last.y - then.y) / seconds) if seconds else (0.0, 0.0)
 
     def steps(self) -> list[tuple[int, float, float, float]]:
-        """The trail as ``groups`` compares it: on the floor where that is known."""
-        if all(there.floor is not None for _, there in self.trail):
-            return [(at, *there.floor, PERSON_M) for at, there in self.trail if there.floor is not None]
+        """The trail as ``groups`` compares it: on the ground where that is known."""
+        if all(there.ground is not None for _, there in self.trail):
+            return [(at, *there.ground, PERSON_M) for at, there in self.trail if there.ground is not None]
         return [(at, there.x, there.y, there.height) for at, there in self.trail]
 
 
 @dataclass(slots=True, eq=False)
 class _Visitor:
-    """One person in the shop, or known to have left it."""
+    """One person in the shop, or known to have left it; a stranger as long as ``known`` is false."""
 
     number: int
     serial: tuple[str, int, int]
     """Camera, track and time of the first look: what a replay repeats."""
+    start: Place
+    """Of the first look."""
     presence: Presence
     staff: Staff
     last_ms: int
     last_camera: str
+    known: bool = False
+    """It is decided that this is somebody, and who."""
+    settled: bool = False
+    """Has been seen long enough for any decision."""
+    resident: bool = False
+    """A stranger who has been in the shop for a while, though nothing has happened."""
     tracks: dict[str, _Track] = field(default_factory=dict)
     """By camera, those that are seen or have been lost less than ``LOST_AFTER_MS`` ago."""
     lost: dict[str, _Track] = field(default_factory=dict)
     """By camera, the last one that was lost there."""
     looks: dict[str, _Look] = field(default_factory=dict)
     """By camera: each sees colours in its own way."""
-    known: bool = False
-    """It is decided that this is somebody, and who."""
+    held: deque[Sighting] = field(default_factory=lambda: deque(maxlen=HELD_LOOKS))
+    """A stranger's sightings, to be told to whoever they turn out to be."""
     drafts: list[Draft] = field(default_factory=list)
-    """Events from before that."""
+    """A stranger's events."""
     outbox: list[tuple[Draft, int | None]] = field(default_factory=list)
     """Events not published yet, with the queue's depth where it belongs to them."""
     made: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    """Events published, by type and zone."""
     absent: bool = False
     group: tuple[str, int] | None = None
     arrival: _Arrival | None = None
     queued: str | None = None
     """The billing zone they wait in."""
 
-    def like(self, track: _Track) -> float | None:
-        """How alike the clothes are: to what the same camera saw, or else to the most alike of the others."""
-        mean = track.look.mean
-        own = self.looks.get(track.camera_id)
-        if own is not None and own.mean is not None:
-            return likeness(mean, own.mean)
+    @property
+    def first_ms(self) -> int:
+        return self.serial[2]
+
+    @property
+    def good_looks(self) -> int:
+        return sum(look.looks for look in self.looks.values())
+
+    def like(self, other: _Visitor) -> float | None:
+        """How alike the clothes are, at best: cameras, and the sides a person shows, differ."""
         return max(
-            (like for look in self.looks.values() if (like := likeness(mean, look.mean)) is not None), default=None
+            (
+                like
+                for own in self.looks.values()
+                for their in other.looks.values()
+                if (like := likeness(own.mean, their.mean)) is not None
+            ),
+            default=None,
         )
+
+    def see(self, sighting: Sighting) -> Iterator[Draft]:
+        """Its events; a stranger's sighting is kept."""
+        if not self.known:
+            self.held.append(sighting)
+        yield from self.presence.see(sighting)
 
 
 @dataclass(slots=True, eq=False)
@@ -228,6 +255,7 @@ class Shop:
             for zone in layout.zones
             if zone.type == "BILLING" and not zone.staff_only
         }
+        self._rulers = {camera_id: Ruler(scene.width, scene.height) for camera_id, scene in scenes.items()}
         self._tracks: dict[tuple[str, int], _Track] = {}
         self._visitors: dict[int, _Visitor] = {}
         self._arrivals: list[_Arrival] = []
@@ -262,10 +290,11 @@ class Shop:
         taken to have left the shop.
         """
         for track in [track for track in self._tracks.values() if track.camera_id == camera_id]:
-            if not track.decided:
-                self._conclude(track)
             self._drop(track)
         for visitor in list(self._visitors.values()):
+            if not visitor.tracks and not visitor.absent and visitor.last_camera == camera_id:
+                self._conclude(visitor)
+        for visitor in self._visitors.values():
             if not visitor.tracks and not visitor.absent and visitor.last_camera == camera_id:
                 visitor.absent = True
                 self._take(visitor, visitor.presence.leave_zone(visitor.last_ms))
@@ -277,7 +306,8 @@ class Shop:
         day = self._calendar.business_day(self._now)
         return {
             track.track_id: Seen(
-                self._visitor_id(track.visitor, day) if track.decided else None,
+                self._visitor_id(track.visitor, day),
+                track.visitor.known,
                 track.visitor.presence.zone.value,
                 track.visitor.staff.verdict,
                 track.visitor.group[0] if track.visitor.group else None,
@@ -289,41 +319,43 @@ class Shop:
     # Tracks.
 
     def _observe(self, camera_id: str, at_ms: int, seen: Observation) -> None:
+        ruler = self._rulers[camera_id]
+        if seen.appearance is not None:
+            ruler.see(seen.box)
+        there = place(self._scenes[camera_id], seen.box, ruler.ground)
         track = self._tracks.get((camera_id, seen.track_id))
-        if track is not None and self._replaced(track):
+        if track is not None and track.visitor.tracks.get(camera_id) is not track:
+            # The tracker has found somebody again whom we have taken another track of this camera for since.
             self._drop(track)
             track = None
         if track is None:
-            track = self._start(camera_id, at_ms, seen)
-        there = place(self._scenes[camera_id], seen.box)
-        sighting = Sighting(camera_id, at_ms, there.zone, there.inside, there.clear, seen.confidence)
-        track.looks, since_ms, track.last_ms = track.looks + 1, track.last_ms, at_ms
+            track = self._start(camera_id, at_ms, seen, there)
+        visitor, gap_ms = track.visitor, at_ms - track.last_ms
+        track.looks, track.last_ms = track.looks + 1, at_ms
         track.walk(at_ms, there)
-        visitor = track.visitor
-        visitor.staff.see(seen.uniform)
-        visitor.staff.stay(visitor.presence.zone.value in self._staff_zones, at_ms - since_ms)
-        if seen.appearance is not None:
-            track.look.see(seen.appearance)
-            if track.decided:
-                visitor.looks.setdefault(camera_id, _Look()).see(seen.appearance)
         visitor.last_ms, visitor.last_camera, visitor.absent = at_ms, camera_id, False
-        if not track.decided:
-            track.held.append(sighting)
-        self._take(visitor, visitor.presence.see(sighting))
-        track.settled = track.settled or (
-            track.looks >= SETTLE_LOOKS and 2 * at_ms - since_ms - track.first_ms >= SETTLE_MS
+        visitor.staff.see(seen.uniform)
+        visitor.staff.stay(visitor.presence.zone.value in self._staff_zones, gap_ms)
+        if seen.appearance is not None:
+            visitor.looks.setdefault(camera_id, _Look()).see(seen.appearance)
+        sighting = Sighting(camera_id, at_ms, there.zone, there.inside, there.clear, seen.confidence)
+        self._take(visitor, visitor.see(sighting))
+        age_ms = at_ms - visitor.first_ms
+        visitor.settled = visitor.settled or (track.looks >= SETTLE_LOOKS and age_ms + gap_ms >= SETTLE_MS)
+        visitor.resident = visitor.resident or (
+            age_ms >= RESIDENT_MS and (there.inside is True or self._entrances[camera_id] is not Entrance.LINE)
         )
-        self._appear(track)
+        self._appear(visitor, camera_id)
         if visitor.staff.verdict and visitor.queued is not None:
             self._queues[visitor.queued].leave(visitor, at_ms)
             visitor.queued = None
 
-    def _start(self, camera_id: str, at_ms: int, seen: Observation) -> _Track:
-        """A new track is a visitor of its own until it is decided who it is."""
+    def _start(self, camera_id: str, at_ms: int, seen: Observation, there: Place) -> _Track:
         self._numbers += 1
         visitor = _Visitor(
             self._numbers,
             (camera_id, seen.track_id, at_ms),
+            there,
             Presence(self._drawn, at_ms),
             Staff.of(self._layout.staff),
             at_ms,
@@ -332,6 +364,7 @@ class Shop:
         track = _Track(camera_id, seen.track_id, at_ms, at_ms, visitor)
         visitor.tracks[camera_id] = track
         self._tracks[camera_id, seen.track_id] = track
+        self._visitors[visitor.number] = visitor
         return track
 
     def _drop(self, track: _Track) -> None:
@@ -342,185 +375,179 @@ class Shop:
             track.visitor.lost[track.camera_id] = track
 
     def _lose(self, at_ms: int) -> None:
-        for track in [t for t in self._tracks.values() if at_ms - t.last_ms > LOST_AFTER_MS]:
-            if not track.decided:
-                self._conclude(track)
+        for track in [track for track in self._tracks.values() if at_ms - track.last_ms > LOST_AFTER_MS]:
             self._drop(track)
+        # Until then somebody who is only hidden would be found again where they stood.
         window_ms = max(LOST_AFTER_MS, self._identity.window_ms[Kind.BRIDGE])
-        for visitor in self._visitors.values():
-            # Until then somebody who is only hidden would be found again where they stood.
-            if not visitor.absent and at_ms - visitor.last_ms > window_ms:
-                visitor.absent = True
-                visitor.lost.clear()
-                self._take(visitor, visitor.presence.vanish(self._entrances, visitor.last_camera, visitor.last_ms))
+        gone = [v for v in self._visitors.values() if not v.absent and at_ms - v.last_ms > window_ms]
+        for visitor in gone:
+            self._take(visitor, visitor.presence.vanish(self._entrances, visitor.last_camera, visitor.last_ms))
+            self._conclude(visitor)
+            visitor.absent = True
+            visitor.lost.clear()
 
-    def _replaced(self, track: _Track) -> bool:
-        """Whether the tracker has found somebody again whom we have since taken another track of the same camera for."""
-        return track.decided and track.visitor.tracks.get(track.camera_id) is not track
-
-    def _appear(self, track: _Track) -> None:
-        if track.settled and self._entrances[track.camera_id] is Entrance.FRAME:
-            self._take(track.visitor, track.visitor.presence.appear(track.camera_id, track.first_ms))
+    def _appear(self, visitor: _Visitor, camera_id: str) -> None:
+        if visitor.settled and self._entrances[camera_id] is Entrance.FRAME:
+            self._take(visitor, visitor.presence.appear(camera_id, visitor.first_ms))
 
     # Who it is.
 
     def _decide(self, camera_id: str, at_ms: int) -> None:
-        open_ = [
-            track
-            for track in self._tracks.values()
-            if track.camera_id == camera_id and not track.decided and track.settled and track.last_ms == at_ms
+        strangers = [
+            visitor
+            for visitor in self._visitors.values()
+            if not visitor.known and visitor.settled and visitor.last_ms == at_ms and visitor.last_camera == camera_id
         ][:COMPETING]
-        options = {track.track_id: self._candidates(track) for track in open_}
+        options = {stranger.number: self._candidates(stranger) for stranger in strangers}
         chosen = assign(options, self._identity.margin)
-        for track in open_:
-            best, clear = chosen.get(track.track_id, (None, True))
-            waited = at_ms - track.first_ms >= self._identity.wait_ms
-            if best is not None and clear and (waited or track.look.looks >= GOOD_LOOKS):
-                self._record(track, best, options[track.track_id], "merged")
-                self._merge(track, self._visitors[best.visitor], best.kind)
-            elif not waited or not self._is_somebody(track):
+        for stranger in strangers:
+            best, clear = chosen.get(stranger.number, (None, True))
+            age_ms = at_ms - stranger.first_ms
+            waited = age_ms >= self._identity.wait_ms
+            # Somebody chosen may just have become a part of somebody else.
+            if best is not None and clear and best.visitor in self._visitors:
+                if waited or stranger.good_looks >= GOOD_LOOKS:
+                    self._record(stranger, best, options[stranger.number], "merged")
+                    self._merge(stranger, self._visitors[best.visitor], best.kind)
+            elif not waited or not stranger.drafts:
                 continue
-            elif best is not None and best.kind is Kind.OVERLAP:
+            elif best is not None and best.kind is Kind.OVERLAP and best.visitor in self._visitors:
                 # Another camera tells of these people: to wait loses nothing but who crosses a line that only this one
                 # sees, and to make a new visitor would count somebody twice.
-                crosses = any(draft.zone is None for draft in track.visitor.drafts)
-                if crosses and at_ms - track.first_ms >= 2 * self._identity.wait_ms:
-                    self._record(track, best, options[track.track_id], "merged")
-                    self._merge(track, self._visitors[best.visitor], best.kind)
+                crosses = any(draft.zone is None for draft in stranger.drafts)
+                if crosses and age_ms >= 2 * self._identity.wait_ms:
+                    self._record(stranger, best, options[stranger.number], "merged")
+                    self._merge(stranger, self._visitors[best.visitor], best.kind)
             else:
-                self._make_new(track, options[track.track_id])
+                self._make_known(stranger, options[stranger.number])
 
-    def _is_somebody(self, track: _Track) -> bool:
-        """Whether it has to be known who this is: for an event, or because they are in the shop."""
-        return bool(track.visitor.drafts) or track.last.inside is not False
+    def _conclude(self, stranger: _Visitor) -> None:
+        """Nobody sees them any more, and it is not decided who they are: what they did is a visitor's, unless it may be
+        one whom another camera tells of.
+        """
+        if stranger.known or not stranger.drafts:
+            return
+        candidates = self._candidates(stranger)
+        best, clear = assign({stranger.number: candidates}, self._identity.margin).get(stranger.number, (None, True))
+        if best is not None and clear:
+            self._record(stranger, best, candidates, "merged")
+            self._merge(stranger, self._visitors[best.visitor], best.kind)
+        elif best is None or best.kind is not Kind.OVERLAP:
+            self._make_known(stranger, candidates)
 
-    def _candidates(self, track: _Track) -> list[Candidate]:
-        """Everybody whom a track may be, of any score."""
+    def _candidates(self, stranger: _Visitor) -> list[Candidate]:
+        """Everybody whom a stranger may be, each by what speaks most for it, of any score."""
         found: list[Candidate] = []
         # Who stays outside of the entrance is nobody yet, and may be known when they come in.
-        asks = self._is_somebody(track) and track.look.looks >= GOOD_LOOKS
-        comes = any(draft.kind == "ENTRY" for draft in track.visitor.drafts)
+        asks = (bool(stranger.drafts) or stranger.resident) and stranger.good_looks >= GOOD_LOOKS
+        comes = any(draft.kind == "ENTRY" for draft in stranger.drafts)
         for visitor in self._visitors.values():
-            if (at := visitor.tracks.get(track.camera_id)) is not None and at.last_ms >= track.first_ms:
+            # Of two strangers, the later one is the earlier one.
+            if visitor is stranger or not (visitor.known or visitor.number < stranger.number):
                 continue
-            unseen = visitor.last_ms < track.first_ms
-            if not unseen:
-                found += self._overlap(track, visitor)
-            elif not visitor.absent:
-                found += self._bridge(track, visitor)
-            if asks and unseen:
-                found += self._return(track, visitor, comes)
+            if any(
+                camera_id in visitor.tracks and visitor.tracks[camera_id].last_ms >= stranger.first_ms
+                for camera_id in stranger.tracks
+            ):
+                continue
+            reasons = [*self._bridge(stranger, visitor), *self._overlap(stranger, visitor)]
+            if asks and (visitor.known or visitor.resident):
+                reasons += self._return(stranger, visitor, comes)
+            found += sorted(reasons, key=lambda candidate: -candidate.lead)[:1]
         return found
 
     def _candidate(self, visitor: _Visitor, kind: Kind, score: float, threshold: float | None = None) -> Candidate:
         return Candidate(visitor.number, kind, score, self._identity.score[kind] if threshold is None else threshold)
 
-    def _bridge(self, track: _Track, visitor: _Visitor) -> Iterator[Candidate]:
-        before = visitor.tracks.get(track.camera_id) or visitor.lost.get(track.camera_id)
+    def _bridge(self, stranger: _Visitor, visitor: _Visitor) -> Iterator[Candidate]:
+        camera_id, first = stranger.serial[0], stranger.start
+        before = visitor.tracks.get(camera_id) or visitor.lost.get(camera_id)
         if before is None:
             return
-        gap_ms = track.first_ms - before.last_ms
+        gap_ms = stranger.first_ms - before.last_ms
         if not 0 < gap_ms <= self._identity.window_ms[Kind.BRIDGE]:
             return
-        (vx, vy), last, scene = before.velocity, before.last, self._scenes[track.camera_id]
+        (vx, vy), last, scene = before.velocity, before.last, self._scenes[camera_id]
         # Who walked out of the picture is not hidden in it.
         if not (0 <= last.x + vx < scene.width and last.y + vy >= 0):
             return
-        score = bridge((last.x, last.y), (vx, vy), (track.first.x, track.first.y), last.height, gap_ms / 1000)
-        yield self._candidate(visitor, Kind.BRIDGE, with_clothes(score, visitor.like(track)))
+        score = bridge((last.x, last.y), (vx, vy), (first.x, first.y), last.height, gap_ms / 1000)
+        yield self._candidate(visitor, Kind.BRIDGE, with_clothes(score, visitor.like(stranger)))
 
-    def _overlap(self, track: _Track, visitor: _Visitor) -> Iterator[Candidate]:
+    def _overlap(self, stranger: _Visitor, visitor: _Visitor) -> Iterator[Candidate]:
         places = []
-        for camera_id, other in visitor.tracks.items():
-            if camera_id == track.camera_id or track.last_ms - other.last_ms > self._identity.window_ms[Kind.OVERLAP]:
-                continue
-            apart = _apart_m(track, other)
-            if apart:
-                places.append(on_floor(apart))
-            elif track.last.zone is not None and track.last.zone == other.last.zone:
-                places.append(SHARED_ZONE)
+        for own in stranger.tracks.values():
+            for other in visitor.tracks.values():
+                if own.camera_id == other.camera_id:
+                    continue
+                if abs(own.last_ms - other.last_ms) > self._identity.window_ms[Kind.OVERLAP]:
+                    continue
+                apart = _apart_m(own, other)
+                if apart:
+                    places.append(on_floor(apart))
+                elif own.last.zone is not None and own.last.zone == other.last.zone:
+                    places.append(SHARED_ZONE)
         if places:
-            yield self._candidate(visitor, Kind.OVERLAP, with_clothes(min(places), visitor.like(track)))
+            yield self._candidate(visitor, Kind.OVERLAP, with_clothes(min(places), visitor.like(stranger)))
 
-    def _return(self, track: _Track, visitor: _Visitor, comes: bool) -> Iterator[Candidate]:
-        like = visitor.like(track)
-        if like is None:
-            return
+    def _return(self, stranger: _Visitor, visitor: _Visitor, comes: bool) -> Iterator[Candidate]:
+        like = visitor.like(stranger)
         outside = visitor.presence.inside is False
         kind = Kind.REENTRY if outside else Kind.HANDOVER
-        if track.first_ms - visitor.last_ms > self._identity.window_ms[kind] or outside is not comes:
+        if like is None or outside is not comes:
+            return
+        if stranger.first_ms - visitor.last_ms > self._identity.window_ms[kind]:
             return
         # Who was counted in has to be somewhere in the shop; others may have gone unseen, and somebody like them come.
         strict = visitor.presence.inside is None
+        if visitor.last_ms >= stranger.first_ms:
+            # Seen at once by cameras of which nobody said how they lie to each other.
+            if outside or any(_apart_m(a, b) for a in stranger.tracks.values() for b in visitor.tracks.values()):
+                return
+            strict = True
         yield self._candidate(visitor, kind, like, self._identity.score[Kind.REENTRY] if strict else None)
 
-    def _merge(self, track: _Track, visitor: _Visitor, kind: Kind) -> None:
-        """The track is this visitor, and always was."""
-        twin, camera_id = track.visitor, track.camera_id
-        track.visitor, track.decided = visitor, True
-        visitor.tracks[camera_id] = track
-        visitor.staff.join(twin.staff)
-        visitor.last_ms, visitor.last_camera, visitor.absent = track.last_ms, camera_id, False
-        self._learn(visitor, track)
-        for sighting in track.held[:-1] if kind is Kind.OVERLAP else track.held:
-            # What the other camera has told already of these moments stands; only the line is this camera's own.
-            see = visitor.presence.cross if kind is Kind.OVERLAP else visitor.presence.see
-            self._take(visitor, see(sighting))
-        track.held.clear()
-        self._appear(track)
+    def _merge(self, stranger: _Visitor, visitor: _Visitor, kind: Kind) -> None:
+        """The stranger is this visitor, and always was."""
+        del self._visitors[stranger.number]
+        for camera_id, track in stranger.tracks.items():
+            track.visitor = visitor
+            visitor.tracks[camera_id] = track
+        visitor.lost.update(stranger.lost)
+        visitor.staff.join(stranger.staff)
+        for camera_id, look in stranger.looks.items():
+            visitor.looks.setdefault(camera_id, _Look()).join(look)
+        if stranger.last_ms >= visitor.last_ms:
+            visitor.last_ms, visitor.last_camera, visitor.absent = stranger.last_ms, stranger.last_camera, False
+        for sighting in stranger.held:
+            if kind is Kind.OVERLAP and visitor.known and sighting.at_ms < stranger.last_ms:
+                # What the other camera has told already of these moments stands; only the line is this camera's own.
+                self._take(visitor, visitor.presence.cross(sighting))
+            else:
+                self._take(visitor, visitor.see(sighting))
+        self._appear(visitor, stranger.last_camera)
 
-    def _make_new(self, track: _Track, candidates: Sequence[Candidate] = ()) -> None:
-        """The track is a visitor not known before."""
+    def _make_known(self, stranger: _Visitor, candidates: Sequence[Candidate] = ()) -> None:
+        """The stranger is a visitor not known before."""
         for best in sorted(candidates, key=lambda candidate: -candidate.lead)[:1]:
-            self._record(track, best, candidates, "refused" if best.lead < 0 else "ambiguous")
-        visitor = track.visitor
-        track.decided = visitor.known = True
-        track.held.clear()
-        self._visitors[visitor.number] = visitor
-        self._learn(visitor, track)
-        drafts, visitor.drafts = visitor.drafts, []
-        self._take(visitor, drafts)
+            self._record(stranger, best, candidates, "refused" if best.lead < 0 else "ambiguous")
+        stranger.known = True
+        stranger.held.clear()
+        drafts, stranger.drafts = stranger.drafts, []
+        self._take(stranger, drafts)
 
-    def _conclude(self, track: _Track) -> None:
-        """The track is lost before it was decided who it was: what it told so far is a visitor's, unless it may have been
-        one whom another camera tells of.
-        """
-        if not track.visitor.drafts:
-            return
-        candidates = self._candidates(track)
-        best, clear = assign({0: candidates}, self._identity.margin).get(0, (None, True))
-        if best is None:
-            self._make_new(track, candidates)
-        elif clear:
-            self._record(track, best, candidates, "merged")
-            self._merge(track, self._visitors[best.visitor], best.kind)
-        elif best.kind is not Kind.OVERLAP:
-            self._make_new(track, candidates)
-
-    def _learn(self, visitor: _Visitor, track: _Track) -> None:
-        if track.look.total is None:
-            return
-        known = visitor.looks.setdefault(track.camera_id, _Look())
-        if known.total is None:
-            known.total, known.looks = track.look.total, track.look.looks
-        else:
-            share = track.look.looks / (known.looks + track.look.looks)
-            known.total, known.looks = (
-                known.total + (track.look.total - known.total) * np.float32(share),
-                known.looks + track.look.looks,
-            )
-
-    def _record(self, track: _Track, best: Candidate, candidates: Sequence[Candidate], outcome: Outcome) -> None:
+    def _record(self, stranger: _Visitor, best: Candidate, candidates: Sequence[Candidate], outcome: Outcome) -> None:
         others = [candidate.score for candidate in candidates if candidate.visitor != best.visitor]
+        day = self._calendar.business_day(stranger.last_ms)
         decision = Decision(
-            track.last_ms,
-            track.camera_id,
-            track.track_id,
+            stranger.last_ms,
+            stranger.serial[0],
+            self._visitor_id(stranger, day),
             outcome,
             best.kind,
             round(best.score, 4),
             round(best.threshold, 4),
-            self._visitor_id(self._visitors[best.visitor], self._calendar.business_day(track.last_ms)),
+            self._visitor_id(self._visitors[best.visitor], day),
             round(max(others), 4) if others else None,
         )
         self.decisions.append(decision)
@@ -644,6 +671,9 @@ class Shop:
         self._swept_ms, today = at_ms, self._calendar.business_day(at_ms)
         for visitor in list(self._visitors.values()):
             if not visitor.absent or visitor.outbox:
+                continue
+            if not visitor.known and not visitor.resident:
+                del self._visitors[visitor.number]
                 continue
             outside = visitor.presence.inside is False
             unseen_ms = at_ms - visitor.last_ms

@@ -11,7 +11,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from producers.cameras import CameraError, Entrance
-from producers.cameras.scene import Scene, camera_of, holds, homography, inside_of, place, project, scene_of
+from producers.cameras.scene import (
+    FOCAL,
+    Ruler,
+    Scene,
+    camera_of,
+    holds,
+    homography,
+    inside_of,
+    place,
+    project,
+    scene_of,
+)
 from schemas.events import StoreLayout
 
 SQUARE = [[10, 10], [50, 10], [50, 50], [10, 50]]
@@ -140,7 +151,7 @@ def test_the_bottom_centre_decides(box: tuple[float, float, float, float], zone:
     assert there.floor is None
 
 
-@pytest.mark.parametrize(("foot", "clear"), [(40, False), (41, False), (44, True), (35, True), (37, False)])
+@pytest.mark.parametrize(("foot", "clear"), [(40, False), (45, False), (46, True), (34, True), (36, False)])
 def test_near_the_line_a_side_is_not_clear(foot: float, clear: bool) -> None:
     """In heights of the box, here 40 pixels."""
     there = place(Scene("S", "C", 100, 80, (), [[0, 40], [100, 40]], Entrance.LINE), (45, foot - 40, 55, foot))
@@ -201,3 +212,45 @@ def test_the_layout_in_the_documentation_fits() -> None:
     # "walking to the left in the picture is coming in"
     assert inside_of(scene.line, 500, 300) is True
     assert inside_of(scene.line, 700, 300) is False
+
+
+def test_over_the_line_is_measured_in_metres_where_they_are_known() -> None:
+    """1 cm a pixel: 0.6 m beyond the line are clear, whatever the height of the box."""
+    metres = ((0.01, 0.0, 0.0), (0.0, 0.01, 0.0), (0.0, 0.0, 1.0))
+    scene = Scene("S", "C", 1000, 800, (), [[0, 400], [1000, 400]], Entrance.LINE, metres)
+    assert [place(scene, (480, y - 300, 520, y)).clear for y in (455, 465, 345, 335)] == [False, True, False, True]
+    assert place(scene, (480, 100, 520, 465)).ground == pytest.approx((5, 4.65))
+    bare = Scene("S", "C", 1000, 800, (), [[0, 400], [1000, 400]], Entrance.LINE)
+    assert place(bare, (480, 155, 520, 455), metres).clear is False
+    assert place(bare, (480, 165, 520, 465), metres).floor is None
+
+
+@given(st.floats(2.4, 3.4), st.floats(0.2, 0.6), st.integers(0, 2**32 - 1))
+def test_a_ruler_learns_the_ground_from_peoples_heights(up: float, tilt: float, seed: int) -> None:
+    """A camera like those the ruler assumes: what it makes of two feet a metre apart is within a quarter of a metre."""
+    rng = np.random.default_rng(seed)
+    focal = FOCAL * 640
+
+    def pixel(x: float, y: float, z: float) -> tuple[float, float]:
+        along, down = y * math.cos(tilt) + (up - z) * math.sin(tilt), (up - z) * math.cos(tilt) - y * math.sin(tilt)
+        return 320 + focal * x / along, 180 + focal * down / along
+
+    ruler = Ruler(640, 360)
+    for _ in range(120):
+        x, y, tall = rng.uniform(-2, 2), rng.uniform(4, 8), rng.normal(1.7, 0.07)
+        (u, v), (_, head) = pixel(x, y, 0), pixel(x, y, tall)
+        ruler.see((u - 20, head, u + 20, v))
+    assert ruler.ground is not None
+    for one, other in (((0, 5), (1, 5)), ((0, 5), (0, 6)), ((-1, 6), (-1, 7))):
+        ends = [project(ruler.ground, *pixel(*point, 0)) for point in (one, other)]
+        assert ends[0] is not None and ends[1] is not None
+        assert math.dist(ends[0], ends[1]) == pytest.approx(1, abs=0.3)
+
+
+def test_a_ruler_says_nothing_where_heights_tell_nothing() -> None:
+    above, near = Ruler(640, 360), Ruler(640, 360)
+    for look in range(200):
+        above.see((100, 3 * look % 250, 200, 3 * look % 250 + 100))
+        near.see((100, 100, 200, 300 + look % 3))
+    assert above.ground is None
+    assert near.ground is None
