@@ -182,10 +182,14 @@ def clear_of_others(
 
 
 def _clearance(way: Floats, others: Sequence[Person], plan: Plan) -> float:
-    """The smallest distance to anybody else, metres; 0 when the way leads through furniture."""
+    """The smallest distance to anybody else, metres; 0 when the way leads through furniture, or through the queue without
+    stopping there: whether that is joining it nobody could say.
+    """
     times = np.arange(way[0, 0], way[-1, 0], 0.25)
     me = places(way, times)
     if any(thing.foot.grown(0.1).holds(me).any() for thing in plan.furniture):
+        return 0.0
+    if 0 < np.count_nonzero(plan.zones["TILL"][1].holds(me)) < 4 / 0.25:
         return 0.0
     gaps = [np.hypot(*(places(other.way, times) - me).T) for other in others]
     return min((float(np.nanmin(gap)) for gap in gaps if not np.isnan(gap).all()), default=np.inf)

@@ -182,10 +182,13 @@ class Plan:
         return [Furniture(Rect(x, 0.0, x + 0.1, self.depth), 3.2, white) for x in (-0.1, self.width)]
 
     def route(self, a: Point, b: Point) -> list[Point]:
-        """The corners on the shortest way from ``a`` to before ``b`` around the furniture; none when the straight line is
-        free, or when no way round is found.
+        """The corners on the shortest way from ``a`` to before ``b`` around the furniture and, unless it starts or ends there,
+        around the queue; none when the straight line is free, or when no way round is found.
         """
         walls = [thing.foot.grown(0.22) for thing in self.furniture]
+        queue = self.zones["TILL"][1].grown(0.4)
+        if not queue.holds(np.array((a, b))).any():
+            walls.append(queue)
 
         def free(*points: Point) -> bool:
             return not any(wall.cut_by(*leg) for wall in walls for leg in pairwise(points))

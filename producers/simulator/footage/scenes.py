@@ -62,7 +62,7 @@ def scene(seed: int, kind: str | None = None) -> Scene:
     kind = kind or names[seed % len(names)]
     tell = KINDS[kind]
     # A story that cannot be told in the shop drawn for it (a door out of view, no clothes left) is told in another.
-    for attempt in range(20):
+    for attempt in range(40):
         story = Story(np.random.default_rng((seed, names.index(kind), attempt)))
         try:
             tell(story)
@@ -394,7 +394,7 @@ def occlusion(story: Story) -> None:
     plan = story.plan
     lens = story.lenses[0]
     # Between the lens and a place where people walk, nearer to that.
-    seen = (plan.door_x + story.some(0.6, 1.6), story.some(2.6, 3.4))
+    seen = (plan.door_x + story.some(0.6, 1.6), story.some(2.3, 3.0))
     share = story.some(0.22, 0.36)
     foot = [a + (b - a) * share for a, b in zip(seen, lens.position, strict=False)]
     pillar = Rect(foot[0] - 0.2, foot[1] - 0.2, foot[0] + 0.2, foot[1] + 0.2)
