@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test faults lint bench bench-identity bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-stages
+.PHONY: help install vision demo test kill-test faults lint bench bench-identity camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-stages
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -55,6 +55,9 @@ bench-ingest: install ## Events over HTTP beside producing to Kafka (2 minutes)
 
 bench-identity: vision ## Identity, staff, groups and queue over 300 scenes of rendered footage (15 minutes)
 	$(BIN)/python -m benchmarks.identity $(BENCH_ARGS)
+
+camera-week: install ## A week of two cameras' observations through the rules: memory must stay flat (2 minutes)
+	$(BIN)/python -m benchmarks.camera_week $(BENCH_ARGS)
 
 # The peers that we measure ourselves against need older packages than we do, so they have a venv of their own.
 $(PEERS_INSTALLED): requirements/bench.txt | install
