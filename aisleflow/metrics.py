@@ -31,3 +31,25 @@ CAMERA_IDENTITY = Counter(
     "Decisions whether somebody is a visitor known already, by what spoke for it and how it ended.",
     ["kind", "outcome"],
 )
+CAMERA_STATE = Gauge("aisleflow_camera_state", "1 for the state that a camera is in.", ["store", "camera", "state"])
+CAMERA_FRAMES = Counter(
+    "aisleflow_camera_frames_total",
+    "Frames of a camera: read, processed (looked at) and skipped.",
+    ["store", "camera", "what"],
+)
+CAMERA_NEW_FRAME = Gauge(
+    "aisleflow_camera_new_frame_seconds",
+    "When a camera last sent a picture unlike those before, seconds since 1970.",
+    ["store", "camera"],
+)
+CAMERA_TRACKS_BROKEN = Gauge(
+    "aisleflow_camera_tracks_broken",
+    "People lost from sight in the middle of a camera's picture on this business day.",
+    ["store", "camera"],
+)
+CAMERA_BALANCE = Gauge(
+    "aisleflow_camera_entrance_balance", "Entries minus exits of a camera on this business day.", ["store", "camera"]
+)
+CAMERA_DRIFT = Gauge(
+    "aisleflow_camera_drift", "The entrance balance as a share of the entries; 0 without entries.", ["store", "camera"]
+)

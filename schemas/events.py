@@ -386,6 +386,44 @@ class Alert(Event):
     baseline: float
 
 
+CameraState = Literal["ONLINE", "DEGRADED", "FROZEN", "OFFLINE"]
+FramesPerSecond = Annotated[float, Field(ge=0, le=10_000)]
+
+
+class CameraHealth(Event):
+    """How well a camera is: published when its state changes, now and then in between, and when nobody watches it any
+    more.
+    """
+
+    event_id: EventId
+    store_id: StoreId
+    camera_id: Name
+    timestamp: Timestamp = Field(description="When it was so; a recording's own time for a recording.")
+    kind: Literal["CHANGE", "REPORT", "DAY", "END"] = Field(
+        "CHANGE",
+        description="CHANGE: the state is new. REPORT: it still holds. DAY: a business day is over, these are its counts. "
+        "END: nobody watches the camera any more.",
+    )
+    state: CameraState = Field(
+        description="ONLINE; DEGRADED: fewer frames than wanted; FROZEN: the same picture again and again; OFFLINE: no frames."
+    )
+    reason: Annotated[str, Field(max_length=256)] = Field("", description="Why it is not ONLINE, in words.")
+    since: Timestamp | None = Field(None, description="When the state began.")
+    last_frame_at: Timestamp | None = Field(None, description="When it last sent a picture unlike those before.")
+    read_fps: FramesPerSecond = Field(0.0, description="Frames a second that it sent, over the last seconds.")
+    processed_fps: FramesPerSecond = Field(0.0, description="Frames a second in which people were looked for.")
+    skipped_fps: FramesPerSecond = Field(0.0, description="Frames a second that were not looked at.")
+    tracks_broken: Count = Field(
+        0, description="People lost from sight in the middle of the picture on this business day."
+    )
+    entries: Count = Field(0, description="ENTRY and REENTRY events on this business day.")
+    exits: Count = Field(0, description="EXIT events on this business day.")
+    entrance_balance: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = Field(
+        0, description="Entries minus exits. Once the shop has closed it should be 0."
+    )
+    drift: float | None = Field(None, description="The balance as a share of the entries; null without entries.")
+
+
 def dump(event: Event) -> bytes:
     """The event as the JSON that goes on the log."""
     return event.model_dump_json().encode()

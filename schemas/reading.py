@@ -398,14 +398,27 @@ def _settle_amounts(fact: TransactionFact) -> Refusal | None:
 
 def read_layout(raw: bytes, latest_ms: int) -> events.StoreLayout | Refusal:
     """Read one record of the ``store-layouts`` topic. Arguments as for ``read_visit_event``."""
-    forward = brought_forward("StoreLayout", raw)
+    return _read_whole(events.StoreLayout, raw, latest_ms)
+
+
+def read_camera_health(raw: bytes, latest_ms: int) -> events.CameraHealth | Refusal:
+    """Read one record of the ``camera-health`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.CameraHealth, raw, latest_ms)
+
+
+W = TypeVar("W", events.StoreLayout, events.CameraHealth)
+
+
+def _read_whole(event: type[W], raw: bytes, latest_ms: int) -> W | Refusal:
+    """Read a record of a rare event by its model."""
+    forward = brought_forward(event.__name__, raw)
     if isinstance(forward, Refusal):
         return forward
     try:
-        layout = events.StoreLayout.model_validate_json(forward or raw)
+        fact = event.model_validate_json(forward or raw)
     except ValidationError as error:
         return Refusal(*events.as_problem(error))
-    return _time_problem(epoch_ms(layout.timestamp), latest_ms) or layout
+    return _time_problem(epoch_ms(fact.timestamp), latest_ms) or fact
 
 
 def stored_layout(text: str) -> events.StoreLayout:

@@ -65,12 +65,13 @@ SHELF_SCANS, _scan_dead = _facts("shelf-scans", events.ShelfScan, "What shelf ph
 ORDERS, _order_dead = _facts("orders", events.Order, "Orders to suppliers.")
 PRICES, _price_dead = _facts("prices", events.Price, "Prices from a time on.")
 ALERTS, _alert_dead = _facts("alerts", events.Alert, "Anomalies opened, changed and closed, published by the workers.")
+CAMERA_HEALTH, _health_dead = _facts("camera-health", events.CameraHealth, "How well each camera is.")
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         *(VISIT_EVENTS, _visit_dead, TRANSACTIONS, _transaction_dead, STORE_LAYOUTS, _layout_dead),
         *(STOCK_MOVEMENTS, _stock_dead, SHELF_SCANS, _scan_dead, ORDERS, _order_dead, PRICES, _price_dead),
-        *(ALERTS, _alert_dead),
+        *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead),
     )
 }

@@ -56,5 +56,5 @@ class Upcaster:
         return {**record, VERSION_FIELD: self.present}
 
 
-UPCASTERS = {"VisitEvent": Upcaster(), "Transaction": Upcaster(), "StoreLayout": Upcaster()}
+UPCASTERS = {"VisitEvent": Upcaster(), "Transaction": Upcaster(), "StoreLayout": Upcaster(), "CameraHealth": Upcaster()}
 """By the name of the event."""

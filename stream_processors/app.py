@@ -21,8 +21,11 @@ from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.engine.worker import create_app
 from stream_processors.history import History
 
-# One derivation joins these, so one worker must hold the same partition of each.
-DERIVED_TOPICS = (topics.VISIT_EVENTS.name, topics.TRANSACTIONS.name, topics.STORE_LAYOUTS.name)
+# One derivation joins the first three, so one worker must hold the same partition of each.
+DERIVED_TOPICS = (
+    *(topics.VISIT_EVENTS.name, topics.TRANSACTIONS.name, topics.STORE_LAYOUTS.name),
+    topics.CAMERA_HEALTH.name,
+)
 
 # Collections of the young only: the state, millions of objects, has no cycles, and passes over it would cost more than
 # deriving. What cycles there are come from a request or a task, and die young.

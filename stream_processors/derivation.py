@@ -22,13 +22,14 @@ from typing import Any, TypeVar
 from aisleflow import log, metrics
 from aisleflow.settings import Settings
 from schemas import topics
-from schemas.events import StoreLayout
+from schemas.events import CameraHealth, StoreLayout
 from schemas.layouts import StoreCalendar
 from schemas.reading import (
     Refusal,
     TransactionFact,
     VisitFact,
     epoch_ms,
+    read_camera_health,
     read_layout,
     read_transaction,
     read_visit_events,
@@ -61,6 +62,11 @@ TRANSACTION_COLUMNS = (
     *("store_id", "transaction_id", "timestamp", "basket_value", "currency", "payment_kind"),
     *("lines.sku", "lines.gtin", "lines.quantity", "lines.unit_price", "received_at"),
 )
+CAMERA_STATE_COLUMNS = (
+    *("event_id", "store_id", "camera_id", "timestamp", "kind", "state", "reason", "since", "last_frame_at"),
+    *("read_fps", "processed_fps", "skipped_fps", "tracks_broken", "entries", "exits", "entrance_balance", "drift"),
+    "received_at",
+)
 LAYOUT_COLUMNS = ("store_id", "timestamp", "name", "time_zone", "currency", "layout", "received_at")
 
 INVALID_WINDOW = 10_000
@@ -78,11 +84,12 @@ class TooManyInvalid(Exception):
 
 @dataclass
 class Cycle:
-    """What one cycle read: facts (layouts with the time Kafka took them, milliseconds), and what was refused."""
+    """What one cycle read: facts (layouts and cameras' states with the time Kafka took them, milliseconds), and what was refused."""
 
     visits: list[VisitFact] = field(default_factory=list)
     transactions: list[TransactionFact] = field(default_factory=list)
     layouts: list[tuple[StoreLayout, int]] = field(default_factory=list)
+    camera_states: list[tuple[CameraHealth, int]] = field(default_factory=list)
     refused: list[DeadLetter] = field(default_factory=list)
     records: int = 0
 
@@ -206,6 +213,12 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cyc
                     else:
                         receipt.arrived = record.timestamp
                         cycle.transactions.append(receipt)
+                elif topic == topics.CAMERA_HEALTH.name:
+                    health = read_camera_health(value, latest_ms)
+                    if isinstance(health, Refusal):
+                        refused.append((record, health))
+                    else:
+                        cycle.camera_states.append((health, record.timestamp))
                 else:
                     layout = read_layout(value, latest_ms)
                     if isinstance(layout, Refusal):
@@ -275,6 +288,21 @@ def layout_rows(layouts: Iterable[tuple[StoreLayout, int]]) -> list[Row]:
     ]
 
 
+def camera_state_rows(states: Iterable[tuple[CameraHealth, int]]) -> list[Row]:
+    """What cameras said of themselves as rows of ``camera_states``."""
+    return [
+        (
+            *(said.event_id, said.store_id, said.camera_id, epoch_ms(said.timestamp) / 1000),
+            *(said.kind, said.state, said.reason),
+            *(None if moment is None else epoch_ms(moment) / 1000 for moment in (said.since, said.last_frame_at)),
+            *(said.read_fps, said.processed_fps, said.skipped_fps),
+            *(said.tracks_broken, said.entries, said.exits, said.entrance_balance, said.drift),
+            arrived / 1000,
+        )
+        for said, arrived in states
+    ]
+
+
 class Derivation:
     """The state of a worker's stores, and the cycle over it.
 
@@ -328,7 +356,7 @@ class Derivation:
         await self._bury(cycle)
         parted = self._part(prepared)
         with _timed("insert_facts"):
-            await self._insert_facts(parted, cycle.layouts, token)
+            await self._insert_facts(parted, cycle, token)
         await asyncio.gather(
             # Only now: an id that is known must be stored.
             self._sink.insert("event_ids", EVENT_ID_COLUMNS, event_id_rows(parted.visits), token),
@@ -395,11 +423,12 @@ class Derivation:
             return {}
         return await self._sink.until_answered(question, *arguments)
 
-    async def _insert_facts(self, parted: Parted, layouts: list[tuple[StoreLayout, int]], token: str) -> None:
+    async def _insert_facts(self, parted: Parted, cycle: Cycle, token: str) -> None:
         await asyncio.gather(
             self._sink.insert("events", EVENT_COLUMNS, event_rows(parted.visits), token),
             self._sink.insert("transactions", TRANSACTION_COLUMNS, transaction_rows(parted.transactions), token),
-            self._sink.insert("store_layouts", LAYOUT_COLUMNS, layout_rows(layouts), token),
+            self._sink.insert("store_layouts", LAYOUT_COLUMNS, layout_rows(cycle.layouts), token),
+            self._sink.insert("camera_states", CAMERA_STATE_COLUMNS, camera_state_rows(cycle.camera_states), token),
         )
 
     async def _derive(

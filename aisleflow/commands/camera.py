@@ -91,6 +91,9 @@ def watch(
         bool, typer.Option("--publish/--dry-run", help="To Kafka, or as JSON lines to the screen.")
     ] = True,
     publish_layout: Annotated[bool, typer.Option(help="Publish the layout as well, before the events.")] = True,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Answer Prometheus on this port of this machine.")
+    ] = None,
 ) -> None:
     """Watch a shop's cameras and publish its visits: who came in, which zones they stood in, how long.
 
@@ -117,6 +120,7 @@ def watch(
                 picture_rate=picture_rate,
                 publish=publish,
                 publish_layout=publish_layout,
+                metrics_port=metrics_port,
                 stop=stop,
             )
     except CameraError as error:
@@ -171,6 +175,7 @@ def run(
     picture_rate: float = 10.0,
     publish: bool = True,
     publish_layout: bool = True,
+    metrics_port: int | None = None,
     stop: threading.Event | None = None,
 ) -> Counter[str]:
     """What the command does, for programs: the number of events by type.
@@ -183,6 +188,7 @@ def run(
         CameraError: anything that the caller can put right, from a missing model to a damaged clip; what had been seen
             until then is published.
     """
+    from prometheus_client import start_http_server
     from rich.console import Console
     from rich.progress import Progress
 
@@ -193,10 +199,11 @@ def run(
     from producers.cameras.scene import camera_of, scene_of
     from producers.cameras.shop import Shop
     from producers.cameras.sources import Live, Recording, open_source
-    from producers.cameras.watch import SLOWEST
+    from producers.cameras.watch import SLOWEST, Camera
     from producers.cameras.watch import watch as look_on
     from schemas import topics
     from schemas.events import dump
+    from schemas.layouts import StoreCalendar
 
     store = _layout(layout)
     if isinstance(sources, Mapping):
@@ -219,7 +226,7 @@ def run(
                 stack.callback(one.close)
         live = any(isinstance(one, Live) for one in opened.values())
         rate = (LIVE_RATE if live else 0.0) if rate is None else rate
-        scenes = {}
+        scenes, wanted = {}, {}
         for camera, one in opened.items():
             if isinstance(one, Recording):
                 width, height = one.width, one.height
@@ -236,6 +243,7 @@ def run(
                 given = f"--every {every}" if every > 1 else f"--rate {rate:g}" if rate else one.name
                 raise CameraError(f"{given} leaves {looks:.1f} frames/s: people are followed from {SLOWEST:g} on")
             scenes[camera] = scene_of(store, camera, width, height, entrance)
+            wanted[camera] = looks if isinstance(one, Recording) else rate
         publisher = Publisher(settings) if publish else None
         if publisher is not None:
             stack.callback(publisher.close)
@@ -248,9 +256,20 @@ def run(
         task = bar.add_task(store.store_id, total=sum(declared) // every if all(declared) and not rate else None)
         looked, first, began = 0, None, 0.0
         shop = Shop(store, scenes, salt=_salt(settings))
-        uniform = store.staff.uniform if store.staff else []
-        observers = {camera: Observer(uniform) for camera in opened}
-        for look in look_on(opened, shop, observers, detector, every=every, rate=rate, speed=speed, stop=stop):
+        uniform, calendar = store.staff.uniform if store.staff else [], StoreCalendar(store.store_id, store)
+        cameras = {
+            camera: Camera(one, scenes[camera], Observer(uniform), calendar, wanted[camera])
+            for camera, one in opened.items()
+        }
+        if metrics_port is not None:
+            server, _ = start_http_server(metrics_port, addr="127.0.0.1")
+            stack.callback(server.shutdown)
+        for look in look_on(cameras, shop, detector, every=every, rate=rate, speed=speed, stop=stop):
+            for report in look.health:
+                if publisher is not None:
+                    publisher.send(topics.CAMERA_HEALTH, report)
+                if report.kind == "CHANGE":
+                    console.print(f"{report.camera_id} is {report.state}{': ' * bool(report.reason)}{report.reason}")
             for event in look.events:
                 seen[event.event_type] += 1
                 if publisher is not None:

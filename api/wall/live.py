@@ -32,6 +32,32 @@ QUARTER = timedelta(minutes=15)
 logger = log.get(__name__)
 
 
+# Cameras report every five minutes: after three missed reports nobody watches them.
+UNHEARD = timedelta(minutes=16)
+
+
+@dataclass(frozen=True)
+class CameraNow:
+    """What a camera said of itself last."""
+
+    camera_id: str
+    kind: str
+    state: str
+    reason: str
+    since: datetime
+    entries: int
+    entrance_balance: int
+    received_at: datetime
+
+    def trouble(self, now: datetime) -> tuple[str, datetime] | None:
+        """What is wrong with it, in a word, and since when; None if it is well, or its recording is over."""
+        if self.state != "ONLINE":
+            return self.state.lower(), self.since
+        if self.kind != "END" and now - self.received_at > UNHEARD:
+            return "unheard", self.received_at
+        return None
+
+
 @dataclass(frozen=True)
 class Shop:
     """One shop on the wall, on the business day of its newest fact."""
@@ -62,6 +88,7 @@ class Shop:
     trend: list[tuple[datetime, int]]
     """Deepest queue of each quarter of an hour, from the day's first reading to its newest fact."""
     anomalies: list[Anomaly] = field(default_factory=list)
+    cameras: list[CameraNow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -135,8 +162,9 @@ async def look(parts: Parts, log: Log) -> tuple[Shop, ...]:
         queries.queues(database, days),
         queries.transactions(database, spans),
         queries.open_anomalies(database),
+        queries.cameras(database),
     )
-    visits, zones, queues, transactions, anomalies = (_by_store(rows) for rows in found)
+    visits, zones, queues, transactions, anomalies, cameras = (_by_store(rows) for rows in found)
     shops = []
     for store in stores:
         store_id = store.store_id
@@ -173,6 +201,10 @@ async def look(parts: Parts, log: Log) -> tuple[Shop, ...]:
                 queue_before=depth_at(store_queue, (store.last_event or now) - QUARTER),
                 trend=trend(store_queue, store.last_event or now),
                 anomalies=[Anomaly(**row) for row in anomalies.get(store_id, [])],
+                cameras=[
+                    CameraNow(**{name: value for name, value in row.items() if name != "store_id"})
+                    for row in cameras.get(store_id, [])
+                ],
             )
         )
     return tuple(sorted(shops, key=lambda shop: (shop.name.casefold(), shop.store_id)))

@@ -56,6 +56,14 @@ ORDER BY {SEVERITY_FIRST}, store_id
 LIMIT 500
 """  # noqa: S608 - the fragments are constants
 
+# A camera of which nothing was heard for a week is taken down, not broken.
+CAMERAS = """
+SELECT store_id, camera_id, kind, state, reason, coalesce(since, timestamp) AS since, entries, entrance_balance, received_at
+FROM camera_states_newest FINAL
+WHERE received_at > now64(3, 'UTC') - INTERVAL 7 DAY
+ORDER BY store_id, camera_id
+"""
+
 
 def _bound(days: Sequence[tuple[str, date]]) -> dict[str, Any]:
     dates = [day for _, day in days]
@@ -92,3 +100,8 @@ async def transactions(database: Database, windows: Sequence[tuple[str, datetime
 async def open_anomalies(database: Database) -> list[Row]:
     """What is open in any shop, the worst first."""
     return await database.rows(OPEN_ANOMALIES)
+
+
+async def cameras(database: Database) -> list[Row]:
+    """The newest that every camera said of itself."""
+    return await database.rows(CAMERAS)

@@ -126,13 +126,49 @@ def link(shop: Shop, kiosk: bool) -> str:
 
 
 def age(shop: Shop, now: datetime) -> str:
-    """The age of a shop's last event; in words if that is too old, or if newer ones wait for the workers."""
+    """The age of a shop's last event; in words if that is too old, newer ones wait for the workers, or a
+    camera is not well.
+    """
     words = f"last event {ago(shop.last_event, now)}"
     if shop.is_stale:
         return f'<div class="age late">⚠ silent: {words}</div>'
     if shop.behind_s:
         return f'<div class="age late">▲ behind by {duration(shop.behind_s)}</div>'
+    if ill := camera_words(shop, now):
+        return f'<div class="age late">⚠ {ill}</div>'
     return f'<div class="age">{words}</div>'
+
+
+def camera_words(shop: Shop, now: datetime) -> str:
+    """Cameras that are not well, in a few words; empty when all are."""
+    ill = [(camera, trouble[0]) for camera in shop.cameras if (trouble := camera.trouble(now)) is not None]
+    if len(ill) == 1:
+        return f"camera {escape(ill[0][0].camera_id)} {ill[0][1]}"
+    return f"{len(ill)} of {len(shop.cameras)} cameras not well" if ill else ""
+
+
+def cameras(shop: Shop, now: datetime) -> str:
+    """Each camera that is not well, with the reason and since when."""
+    told = []
+    for camera in shop.cameras:
+        if (trouble := camera.trouble(now)) is not None:
+            word, since = trouble
+            reason = f": {escape(camera.reason)}" if camera.reason else ""
+            told.append(
+                f'<li class="warn"><b>Camera {escape(camera.camera_id)} is {word}</b>{reason}'
+                f" <time>since {clock(since, shop)}</time></li>"
+            )
+    return f'<ul class="alerts">{"".join(told)}</ul>' if told else ""
+
+
+def door_counts(shop: Shop) -> str:
+    """How far the counts at each door are apart: after closing time, by how much they are wrong at least."""
+    told = []
+    for camera in shop.cameras:
+        if camera.entries and camera.entrance_balance:
+            more, way = abs(camera.entrance_balance), "in than out" if camera.entrance_balance > 0 else "out than in"
+            told.append(f"{escape(camera.camera_id)}: {number(more)} more {way} of {number(camera.entries)} entries")
+    return " · ".join(told)
 
 
 def card_classes(shop: Shop) -> str:
@@ -361,10 +397,11 @@ def shop_header(shop: Shop, snapshot: Snapshot, now: datetime) -> str:
 
 def shop_notes(shop: Shop) -> str:
     """How far the figures of a shop can be trusted."""
+    doors = f" · {counts}" if (counts := door_counts(shop)) else ""
     return (
         f'<p class="notes">{percent(shop.attributed)} bought by receipt (each receipt claims one visit) · '
         f"{number(shop.unmatched)} seen inside only (the entrance camera missed them) · {number(shop.staff)} staff, "
-        "left out of every figure</p>"
+        f"left out of every figure{doors}</p>"
     )
 
 

@@ -181,7 +181,7 @@ def _shop(store_id: str, kiosk: bool) -> Show:
         found = [(shop, anomaly) for anomaly in shop.anomalies]
         parts = (
             render.panel("From the door to the till", render.funnel_bars(shop.funnel)),
-            render.panel("What to do now", render.alerts(found, 20, named=False)),
+            render.panel("What to do now", render.cameras(shop, now) + render.alerts(found, 20, named=False)),
             render.panel("Queue over the day", render.queue_chart(shop)),
             render.panel("Zones, the busiest first", render.heat_tiles(shop.zones, detailed=True)),
             render.shop_notes(shop),

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from aisleflow.clients import kafka_producer
 from aisleflow.settings import Settings
 from producers.cameras import CameraError
-from schemas.events import StoreLayout, VisitEvent, dump
+from schemas.events import CameraHealth, StoreLayout, VisitEvent, dump
 from schemas.topics import Topic
 
 
@@ -30,7 +30,7 @@ class Publisher:
                 f"Kafka does not answer at {settings.kafka_bootstrap}: start `aisleflow up`, or use --dry-run"
             ) from error
 
-    def send(self, topic: Topic, event: VisitEvent | StoreLayout) -> None:
+    def send(self, topic: Topic, event: VisitEvent | StoreLayout | CameraHealth) -> None:
         """Queue one event; it has arrived when ``close`` returns."""
         name, key, value = self._settings.topic_prefix + topic.name, event.store_id.encode(), dump(event)
         try:

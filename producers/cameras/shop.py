@@ -289,13 +289,21 @@ class Shop:
         """The camera's source is over or went away: zone visits that only it saw end where they were last seen. Nobody is
         taken to have left the shop.
         """
-        for track in [track for track in self._tracks.values() if track.camera_id == camera_id]:
+        dropped = [track for track in self._tracks.values() if track.camera_id == camera_id]
+        for track in dropped:
             self._drop(track)
+        # Of two cameras that see somebody the one that finishes last need not be the one that looked last.
+        here = {track.visitor.number for track in dropped}
+
+        def left_alone(visitor: _Visitor) -> bool:
+            seen_here = visitor.last_camera == camera_id or visitor.number in here
+            return seen_here and not visitor.tracks and not visitor.absent
+
         for visitor in list(self._visitors.values()):
-            if not visitor.tracks and not visitor.absent and visitor.last_camera == camera_id:
+            if left_alone(visitor):
                 self._conclude(visitor)
         for visitor in self._visitors.values():
-            if not visitor.tracks and not visitor.absent and visitor.last_camera == camera_id:
+            if left_alone(visitor):
                 visitor.absent = True
                 self._take(visitor, visitor.presence.leave_zone(visitor.last_ms))
         self._settle_groups(None, camera_id)

@@ -16,11 +16,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from aisleflow import log
 from producers.cameras import CameraError
+from schemas.reading import epoch_ms
 
 _VIDEO = (
     ".3gp",
@@ -46,6 +49,8 @@ TIMEOUT_S = 10.0
 # Waits between calls double from the first to the last; the last keeps a dead camera from costing anything, and finds a
 # live one again within half a minute.
 FIRST_WAIT_S, LAST_WAIT_S = 1.0, 30.0
+
+logger = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +247,7 @@ class Recording:
         fps, width, height: Of the first clip; the others must have its size.
         start: When the first frame was taken.
         declared: Frames that it says it has; 0 when that is not known beforehand.
+        read: Frames read so far, looked at or not.
     """
 
     def __init__(self, clips: Sequence[Clip | Pictures | Path], name: str, start: datetime | None) -> None:
@@ -252,6 +258,7 @@ class Recording:
         self.name, self.fps, self.width, self.height = name, first.fps, first.width, first.height
         self.declared = first.declared if len(clips) == 1 else 0
         self.start = start or _modified(first.path)
+        self.read = 0
 
     def frames(self, every: int = 1, rate: float = 0.0) -> Iterator[Frame]:
         """Each ``every``-th frame, and of these at most ``rate`` a second (0: all of them).
@@ -263,11 +270,12 @@ class Recording:
             CameraError: a clip is damaged or has another size. It is raised when all else has been read.
         """
         damage: CameraError | None = None
-        end_ms = _epoch_ms(self.start)
+        end_ms = epoch_ms(self.start)
         for found in self._clips:
             pace = Pace(rate)
 
             def wanted(index: int, at_ms: float, pace: Pace = pace) -> bool:
+                self.read += 1
                 return index % every == 0 and pace.wants(at_ms / 1000)
 
             try:
@@ -277,7 +285,7 @@ class Recording:
                         f"{clip.path} has {clip.width}x{clip.height} pixels, and the clips before it"
                         f" {self.width}x{self.height}"
                     )
-                begin_ms = end_ms if self._said is not None else max(end_ms, _epoch_ms(_modified(clip.path)))
+                begin_ms = end_ms if self._said is not None else max(end_ms, epoch_ms(_modified(clip.path)))
                 for at_ms, image in clip.frames(wanted):
                     end_ms = begin_ms + round(at_ms + 1000 / clip.fps)
                     yield Frame(image, begin_ms + round(at_ms))
@@ -334,6 +342,8 @@ class Live:
     clock: Callable[[], float] = time.time
     fresh: threading.Event = field(default_factory=threading.Event)
     """Set when a frame has come or the source is over; may be shared by many sources, and cleared by who waits."""
+    damage: CameraError | None = field(default=None, init=False)
+    """What was wrong with a recording."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _closed: threading.Event = field(default_factory=threading.Event, init=False)
     _newest: Frame | None = field(default=None, init=False)
@@ -363,6 +373,11 @@ class Live:
             return Counts(self._counts.read, self._counts.connections, self._counts.failures, self._counts.problem)
 
     @property
+    def read(self) -> int:
+        """Frames that it has sent."""
+        return self._counts.read
+
+    @property
     def over(self) -> bool:
         """No frame will come any more."""
         return self._closed.is_set() and self._newest is None
@@ -370,17 +385,15 @@ class Live:
     def _run(self) -> None:
         failed = 0
         while not self._closed.is_set():
-            capture = self.connect()
             began = time.monotonic()
-            if capture is None:
-                self._fail("it does not answer")
-            else:
-                try:
-                    self._read(capture)
-                except CameraError as error:
-                    self._fail(str(error))
-                finally:
-                    capture.release()
+            try:
+                self._call()
+            except CameraError as error:
+                self.damage = error
+                self._fail(str(error))
+            except Exception as error:  # a driver's whim must not end a camera for good
+                logger.exception("camera_reader_failed", camera=self.name)
+                self._fail(f"its reader failed ({type(error).__name__})")
             if self.ends:
                 self._closed.set()
                 self.fresh.set()
@@ -388,6 +401,16 @@ class Live:
             # A camera that answers and breaks off at once is as good as one that does not answer.
             failed = 0 if time.monotonic() - began > LAST_WAIT_S else failed + 1
             self._closed.wait(wait_s(failed, random.random()))  # noqa: S311 (spreads load, guards nothing)
+
+    def _call(self) -> None:
+        capture = self.connect()
+        if capture is None:
+            self._fail("it does not answer")
+            return
+        try:
+            self._read(capture)
+        finally:
+            capture.release()
 
     def _read(self, capture: Capture) -> None:
         with self._lock:
@@ -473,22 +496,20 @@ def _device(number: int) -> Callable[[], Capture | None]:
     return connect
 
 
+@lru_cache
 def _cv2() -> Any:
-    """OpenCV, told before its first import to keep quiet (it would print addresses, passwords and all) and to ask RTSP
+    """OpenCV, told before it opens anything to keep quiet (it would print addresses, passwords and all) and to ask RTSP
     cameras for TCP, which loses no packets.
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     import cv2
+    from cv2.utils import logging
 
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     return cv2
 
 
 def _modified(path: Path) -> datetime:
     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return modified.replace(microsecond=modified.microsecond // 1000 * 1000)
-
-
-def _epoch_ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)

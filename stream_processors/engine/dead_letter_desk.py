@@ -26,7 +26,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from aisleflow.clients import kafka_producer, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
-from schemas.reading import Refusal, read_layout, read_transaction, read_visit_event
+from schemas.reading import Refusal, read_camera_health, read_layout, read_transaction, read_visit_event
 
 Handled = Literal["replayed", "dropped"]
 Span = tuple[int, int]
@@ -42,6 +42,7 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.VISIT_EVENTS.name: read_visit_event,
     topics.TRANSACTIONS.name: read_transaction,
     topics.STORE_LAYOUTS.name: read_layout,
+    topics.CAMERA_HEALTH.name: read_camera_health,
 }
 
 

@@ -13,7 +13,7 @@ from api.health.backlog import Backlog, Look, Trend
 from api.health.monitor import Log, Part
 from api.stores.answers import Anomaly, Funnel, heatmap
 from api.wall import render
-from api.wall.live import Shop, Snapshot, depth_at, trend
+from api.wall.live import CameraNow, Shop, Snapshot, depth_at, trend
 
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
 NASTY = "<script>alert('x')</script>\"&"
@@ -316,3 +316,38 @@ def test_duration(seconds: float, expected: str) -> None:
 def test_heat_runs_from_cold_to_hot() -> None:
     assert render.heat_colour(-1) == render.heat_colour(0) == "rgb(25,47,66)"
     assert render.heat_colour(1) == "rgb(190,74,20)"
+
+
+def make_camera(camera_id: str = "CAM-1", state: str = "ONLINE", **changes: object) -> CameraNow:
+    since = NOW - timedelta(minutes=20)
+    camera = CameraNow(camera_id, "REPORT", state, "", since, 0, 0, NOW - timedelta(minutes=2))
+    return replace(camera, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cameras", "words"),
+    [
+        ([], "last event 9\u2009s ago"),
+        ([make_camera()], "last event 9\u2009s ago"),
+        ([make_camera(), make_camera("CAM-2", "FROZEN")], "⚠ camera CAM-2 frozen"),
+        ([make_camera(state="OFFLINE"), make_camera("CAM-2", "DEGRADED")], "⚠ 2 of 2 cameras not well"),
+        ([make_camera(received_at=NOW - timedelta(minutes=17))], "⚠ camera CAM-1 unheard"),
+        # A recording that is over sends nothing any more, and is well.
+        ([make_camera(received_at=NOW - timedelta(days=3), kind="END")], "last event 9\u2009s ago"),
+    ],
+)
+def test_a_card_names_cameras_that_are_not_well(cameras: list[CameraNow], words: str) -> None:
+    assert words in render.age(make_shop(cameras=cameras), NOW)
+
+
+def test_a_shop_s_cameras_are_told_with_reason_time_and_door_counts() -> None:
+    ill = make_camera(NASTY, "FROZEN", reason=f"the same picture for 30 s {NASTY}")
+    shop = make_shop(
+        cameras=[make_camera(entries=118, entrance_balance=6), ill, make_camera("B", entries=9, entrance_balance=-2)]
+    )
+    told = render.cameras(shop, NOW)
+    assert "is frozen" in told and "the same picture for 30 s" in told and "since 17:10 IST" in told
+    assert "<script" not in told and "CAM-1" not in told
+    notes = render.shop_notes(shop)
+    assert "CAM-1: 6 more in than out of 118 entries" in notes
+    assert "B: 2 more out than in of 9 entries" in notes

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
@@ -294,3 +295,20 @@ def test_a_page_opened_while_clickhouse_hangs_comes_up_and_fills_later(
         page.wait_for_selector(".card", timeout=60_000)
         page.wait_for_selector(".banner.away", state="detached", timeout=SOON_MS)
     proxy.close()
+
+
+def test_a_frozen_camera_is_named_on_the_wall_and_on_the_shop_s_page(
+    url: str, look: Callable[..., Any], world: Settings
+) -> None:
+    now = datetime.now(UTC)
+    row = {"store_id": shop_id(4), "camera_id": "CAM-2", "kind": "CHANGE", "timestamp": now, "received_at": now}
+    well = {**row, "camera_id": "CAM-1", "event_id": str(uuid4()), "state": "ONLINE", "reason": ""}
+    ill = {**row, "event_id": str(uuid4()), "state": "FROZEN", "reason": "the same picture for 30 s"}
+    page = look(url, WALL)
+    fill(world, camera_states=[well, ill])
+    page.wait_for_selector("text=camera CAM-2 frozen", timeout=SOON_MS)
+    assert page.locator(".age", has_text="frozen").count() == 1
+    assert size(page) == (1920, 1080)
+    shop = look(f"{url}/shops/{shop_id(4)}", PHONE)
+    shop.wait_for_selector("text=Camera CAM-2 is frozen", timeout=SOON_MS)
+    assert "the same picture for 30 s" in shop.locator(".wall").inner_text()

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 from aiokafka.structs import ConsumerRecord
@@ -22,7 +23,7 @@ from producers.simulator.answers import World
 from producers.simulator.faults import Faults
 from producers.simulator.shops import layouts, make_shops
 from producers.simulator.stream import stream
-from schemas.topics import STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
+from schemas.topics import CAMERA_HEALTH, STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
 from stream_processors import derivation as module
 from stream_processors.derivation import Derivation, TooManyInvalid
 from stream_processors.engine.dead_letters import DeadLetter
@@ -474,3 +475,35 @@ def test_only_ids_can_be_asked_for(log: Log) -> None:
     assert history.stored_events([stored, "0b0b0b0b-0000-4000-8000-00000000000b"]) == {stored}
     with pytest.raises(ValueError, match="no UUID"):
         history.stored_events([stored, "') OR 1 --"])
+
+
+def camera_state(store: str, at: str, state: str, **more: Any) -> tuple[str, Any]:
+    return CAMERA_HEALTH.name, {
+        "event_id": str(uuid5(NAMESPACE_URL, f"{store} {at}")),
+        "store_id": store,
+        "camera_id": "CAM",
+        "timestamp": at,
+        "state": state,
+        **more,
+    }
+
+
+async def test_what_cameras_say_of_themselves_is_kept_and_the_newest_holds(log: Log) -> None:
+    store, other = log.store(), log.store()
+    first = camera_state(store, "2026-03-03T09:00:00Z", "ONLINE", entries=3, exits=1, entrance_balance=2, drift=0.667)
+    last = camera_state(store, "2026-03-03T09:10:00.250Z", "FROZEN", since="2026-03-03T09:10:00Z", reason="still")
+    await log.read(last, event(store), camera_state(other, "2026-03-03T09:00:00Z", "OFFLINE"))
+    await log.read(first, camera_state(store, "2026-03-03T09:11:00Z", "ASLEEP"))
+    log.restart()
+    await log.read(last)
+    columns = "state, kind, toUnixTimestamp64Milli(timestamp) % 3600000, entries, entrance_balance, drift"
+    query = f"SELECT {columns} FROM camera_states FINAL WHERE store_id = %(store)s ORDER BY timestamp".replace(
+        "% 36", "%% 36"
+    )
+    assert log.rows(query, store) == [("ONLINE", "CHANGE", 0, 3, 2, 0.667), ("FROZEN", "CHANGE", 600_250, 0, 0, None)]
+    query = "SELECT state, reason, toMinute(since) FROM camera_states_newest FINAL WHERE store_id = %(store)s"
+    assert log.rows(query, store) == [("FROZEN", "still", 10)]
+    assert log.rows(query, other) == [("OFFLINE", "", None)]
+    assert [
+        (letter.source_topic, letter.refusal.field) for letter in log.box.letters if b"ASLEEP" in (letter.value or b"")
+    ] == [("camera-health", "state")]

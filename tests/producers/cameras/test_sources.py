@@ -36,7 +36,7 @@ def write_clip(path: Path, frames: int, fps: float = 10, width: int = 64) -> Pat
 
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, 48))
     for index in range(frames):
-        writer.write(picture(10 * index, width))
+        writer.write(picture(10 * index % 250, width))
     writer.release()
     return path
 
@@ -169,6 +169,20 @@ class Script:
 
     def release(self) -> None:
         self.released = True
+
+
+def test_a_reader_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.cameras.sources.FIRST_WAIT_S", 0.01)
+    calls = iter([RuntimeError("rtsp://user:secret@cam"), Script([5] * 10_000)])
+
+    def connect() -> Script:
+        if isinstance(call := next(calls), Exception):
+            raise call
+        return call
+
+    with Live("CAM", connect) as live:
+        assert until(live.take).image[0, 0, 0] == 5
+        assert live.counts().failures == 1
 
 
 def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
