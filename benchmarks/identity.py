@@ -143,12 +143,12 @@ def named(seen: Sequence[Seen], published: Set[str]) -> list[list[str]]:
                 later[track] = label
             row.append(label or later.get(track, f"nobody {track}"))
         rows.append(row)
-    return [_once([_end(alias, name) for name in row]) for row in reversed(rows)]
+    return [_once([_end(alias, name) for name in row], frame) for frame, row in enumerate(reversed(rows))]
 
 
-def _once(names: Sequence[str]) -> list[str]:
-    """Nobody is in one frame twice: of two boxes with one name the second is somebody who is not there."""
-    return [name if name not in names[:i] else f"{name} again" for i, name in enumerate(names)]
+def _once(names: Sequence[str], frame: int) -> list[str]:
+    """Nobody is in one frame twice: of two boxes with one name the second is a stranger of this frame alone."""
+    return [name if name not in names[:i] else f"nobody {frame} {i}" for i, name in enumerate(names)]
 
 
 def _end(alias: Mapping[str, str], name: str) -> str:
