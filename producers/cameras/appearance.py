@@ -24,7 +24,7 @@ Describe = Callable[[Image, Box], Descriptor]
 """Turns the box of one person into a unit vector; an image already balanced for light."""
 
 # Smaller people are a few dozen pixels of cloth, mixed with their surroundings.
-MIN_HEIGHT = 60
+MIN_HEIGHT = 40
 # Who is cut off by the frame, or hidden by more than this share of their box, would be described by something else.
 HIDDEN = 0.12
 # Parts of a person's box, as shares of its width and height: the cloth of the chest and belly, and of the legs. What lies

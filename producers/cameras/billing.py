@@ -15,6 +15,8 @@ from schemas.events import BillingRules
 
 # The quickest service: one item, paid by holding a card to the terminal.
 SERVICE_S = 5.0
+# Who walks through the billing zone is out of it again by then, and has joined no queue.
+PASSING_MS = 2000
 
 
 @dataclass(slots=True)

@@ -23,10 +23,11 @@ from pydantic import JsonValue
 from aisleflow import log, metrics
 from producers.cameras import Entrance
 from producers.cameras.appearance import Descriptor
-from producers.cameras.billing import Queue
+from producers.cameras.billing import PASSING_MS, Queue
 from producers.cameras.groups import Grouping, components
 from producers.cameras.identity import (
     SHARED_ZONE,
+    UNLIKE,
     Candidate,
     Decision,
     Identity,
@@ -40,7 +41,7 @@ from producers.cameras.identity import (
 )
 from producers.cameras.observations import Observation
 from producers.cameras.presence import LOST_AFTER_MS, SAME_MOMENT_MS, SETTLE_LOOKS, SETTLE_MS, Draft, Presence, Sighting
-from producers.cameras.scene import PERSON_M, Place, Ruler, Scene, place
+from producers.cameras.scene import PERSON_M, Box, Place, Ruler, Scene, place
 from producers.cameras.staff import Staff
 from schemas.events import Metadata, StoreLayout, VisitEvent
 from schemas.layouts import StoreCalendar
@@ -66,6 +67,10 @@ DECISIONS = 1000
 SWEEP_MS = 60_000
 # A stranger who has been inside for so long is somebody, events or not.
 RESIDENT_MS = 5000
+# A box lower than this share of those before shows no feet; after so long the person is taken to sit or bend.
+WHOLE = 0.75
+WHOLE_SHARE = 0.3
+LEGLESS_MS = 4000
 # Strangers decided on at a time; who waits longer goes first, the others are a frame later.
 COMPETING = 5
 # A stranger's looks are kept up to this number: who loiters outside of the door for longer is known by the last of them.
@@ -125,7 +130,24 @@ class _Track:
     last_ms: int
     visitor: _Visitor
     looks: int = 0
+    strange: int = 0
+    """Looks in a row at clothes that are not the visitor's."""
+    tall: float = 0.0
+    """Height of the box when it last showed the whole person, pixels."""
+    whole_ms: int = 0
+    """When that was."""
     trail: deque[tuple[int, Place]] = field(default_factory=deque)
+
+    def mend(self, box: Box, at_ms: int) -> Box:
+        """The box as it would be if nothing hid the legs: one that suddenly ends much higher has lost its feet, not moved
+        them.
+        """
+        x0, y0, x1, y1 = box
+        if y1 - y0 < WHOLE * self.tall and at_ms - self.whole_ms <= LEGLESS_MS:
+            return x0, y0, x1, y0 + self.tall
+        self.tall = y1 - y0 if self.tall == 0 else self.tall + (y1 - y0 - self.tall) * WHOLE_SHARE
+        self.whole_ms = at_ms
+        return box
 
     @property
     def last(self) -> Place:
@@ -189,6 +211,8 @@ class _Visitor:
     arrival: _Arrival | None = None
     queued: str | None = None
     """The billing zone they wait in."""
+    joining: tuple[Draft, int] | None = None
+    """That they joined the queue there, as long as they may only be passing through."""
 
     @property
     def first_ms(self) -> int:
@@ -330,10 +354,12 @@ class Shop:
         ruler = self._rulers[camera_id]
         if seen.appearance is not None:
             ruler.see(seen.box)
-        there = place(self._scenes[camera_id], seen.box, ruler.ground)
         track = self._tracks.get((camera_id, seen.track_id))
-        if track is not None and track.visitor.tracks.get(camera_id) is not track:
-            # The tracker has found somebody again whom we have taken another track of this camera for since.
+        box = track.mend(seen.box, at_ms) if track is not None else seen.box
+        there = place(self._scenes[camera_id], box, ruler.ground)
+        # The tracker may find somebody again whom we have taken another track of this camera for since, or go over to
+        # somebody else where two meet.
+        if track is not None and (track.visitor.tracks.get(camera_id) is not track or self._strays(track, seen)):
             self._drop(track)
             track = None
         if track is None:
@@ -344,10 +370,11 @@ class Shop:
         visitor.last_ms, visitor.last_camera, visitor.absent = at_ms, camera_id, False
         visitor.staff.see(seen.uniform)
         visitor.staff.stay(visitor.presence.zone.value in self._staff_zones, gap_ms)
-        if seen.appearance is not None:
+        if seen.appearance is not None and not track.strange:
             visitor.looks.setdefault(camera_id, _Look()).see(seen.appearance)
         sighting = Sighting(camera_id, at_ms, there.zone, there.inside, there.clear, seen.confidence)
-        self._take(visitor, visitor.see(sighting))
+        if not track.strange:
+            self._take(visitor, visitor.see(sighting))
         age_ms = at_ms - visitor.first_ms
         visitor.settled = visitor.settled or (track.looks >= SETTLE_LOOKS and age_ms + gap_ms >= SETTLE_MS)
         visitor.resident = visitor.resident or (
@@ -356,7 +383,16 @@ class Shop:
         self._appear(visitor, camera_id)
         if visitor.staff.verdict and visitor.queued is not None:
             self._queues[visitor.queued].leave(visitor, at_ms)
-            visitor.queued = None
+            visitor.queued = visitor.joining = None
+
+    def _strays(self, track: _Track, seen: Observation) -> bool:
+        """Whether the track has gone over to somebody else: several looks in a row at other clothes."""
+        own = track.visitor.looks.get(track.camera_id)
+        if seen.appearance is None or own is None or own.looks < GOOD_LOOKS:
+            return False
+        like = likeness(seen.appearance, own.mean)
+        track.strange = track.strange + 1 if like is not None and like < UNLIKE else 0
+        return track.strange >= GOOD_LOOKS
 
     def _start(self, camera_id: str, at_ms: int, seen: Observation, there: Place) -> _Track:
         self._numbers += 1
@@ -589,15 +625,23 @@ class Shop:
         queue, told = self._queues[zone], [draft]
         if draft.kind == "ZONE_ENTER" and not visitor.staff.verdict:
             party = visitor.group[0] if visitor.group else visitor
-            if queue.enter(visitor, party, draft.at_ms):
-                told.append(replace(draft, kind="BILLING_QUEUE_JOIN"))
+            joined = queue.enter(visitor, party, draft.at_ms)
             visitor.queued = zone
         elif draft.kind == "ZONE_EXIT":
-            if queue.leave(visitor, draft.at_ms):
+            self._join(visitor, draft.at_ms)
+            if queue.leave(visitor, draft.at_ms) and visitor.joining is None:
                 told.insert(0, replace(draft, kind="BILLING_QUEUE_ABANDON"))
-            visitor.queued = None
+            visitor.queued = visitor.joining = None
         depth = sum(map(len, self._queues.values()))
         visitor.outbox += [(one, depth) for one in told]
+        if draft.kind == "ZONE_ENTER" and visitor.queued is not None and joined:
+            visitor.joining = replace(draft, kind="BILLING_QUEUE_JOIN"), depth
+
+    def _join(self, visitor: _Visitor, at_ms: int) -> None:
+        """Tell that somebody has joined the queue, once they have stayed: others only pass through."""
+        if visitor.joining is not None and at_ms - visitor.joining[0].at_ms >= PASSING_MS:
+            visitor.outbox.append(visitor.joining)
+            visitor.joining = None
 
     def _settle_groups(self, at_ms: int | None, camera_id: str | None = None) -> None:
         """Close the groups that nobody can join any more; ``None``: all of a camera's."""
@@ -634,6 +678,7 @@ class Shop:
     def _publish(self) -> list[VisitEvent]:
         events = []
         for visitor in self._visitors.values():
+            self._join(visitor, self._now)
             if visitor.outbox and visitor.arrival is None:
                 ready, visitor.outbox = visitor.outbox, []
                 ready.sort(key=lambda one: (one[0].at_ms, EVENT_RANK[one[0].kind]))
