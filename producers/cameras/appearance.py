@@ -8,6 +8,7 @@ average, so that cameras with another white balance or exposure agree. No crop i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ Describe = Callable[[Image, Box], Descriptor]
 MIN_HEIGHT = 40
 # Who is cut off by the frame, or hidden by more than this share of their box, would be described by something else.
 HIDDEN = 0.12
+# How near to the frame's edge a box is cut off by it, in heights of the box.
+EDGE = 0.03
 # Parts of a person's box, as shares of its width and height: the cloth of the chest and belly, and of the legs. What lies
 # beside them is background and arms.
 UPPER = (0.30, 0.20, 0.70, 0.48)
@@ -36,11 +39,13 @@ GRID = (12, 16)
 # Centres of bins. Lightness tells less than colour, since it changes with the place in the shop.
 LIGHTNESS = np.linspace(5, 95, 7, dtype=np.float32)
 CHROMA = np.array([-55, -35, -18, -6, 6, 18, 35, 55], np.float32)
-# Two colours this far apart look alike on cloth in changing light (CIE76; 2.3 is a just noticeable difference), where
-# lightness counts by this share for colours, and in full for greys, which have nothing else.
-UNIFORM_REACH = 24.0
-UNIFORM_LIGHTNESS = 0.4
+# Two colours this far apart look alike on cloth (CIE76; 2.3 is a just noticeable difference).
+UNIFORM_REACH = 20.0
+# Folds and corners of the shop make a colour darker or lighter by such factors, which changes all of its channels; a grey,
+# which has nothing but its lightness, would become another.
+SHADES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3)
 GREY = 12.0
+GREY_SHADES = (0.85, 1.0, 1.15)
 # The light of a camera's picture changes over minutes.
 LIGHT_FRAMES = 200
 # What a grey world looks like: the mean of everyday pictures, of 255.
@@ -117,18 +122,20 @@ def clothes(upper: Floats, lower: Floats) -> Descriptor:
     return np.sqrt(both)
 
 
-def uniform_share(lab: Floats, colours: Floats) -> float:
-    """Share of pixels that look like one of the uniform's colours, 0 to 1; both in Lab, N x 3 and M x 3."""
-    weight = np.where(np.hypot(colours[:, 1], colours[:, 2]) < GREY, 1.0, UNIFORM_LIGHTNESS)
-    apart = lab[:, None, :] - colours[None, :, :]
-    distance = np.sqrt((apart[..., 0] * weight) ** 2 + apart[..., 1] ** 2 + apart[..., 2] ** 2)
-    return float((distance.min(axis=1) <= UNIFORM_REACH).mean())
+def uniform_share(lab: Floats, shades: Floats) -> float:
+    """Share of pixels that look like one of the uniform's colours in some light, 0 to 1; both in Lab, N x 3 and M x 3."""
+    apart = np.linalg.norm(lab[:, None, :] - shades[None, :, :], axis=2)
+    return float((apart.min(axis=1) <= UNIFORM_REACH).mean())
 
 
-def lab_of(colours: Sequence[str]) -> Floats:
-    """Colours as the layout writes them (``#rrggbb``) in Lab, N x 3."""
-    bgr = [[int(colour[i : i + 2], 16) for i in (5, 3, 1)] for colour in colours]
-    return to_lab(np.array(bgr, np.float32).reshape(-1, 3))
+def shades_of(colours: Sequence[str]) -> Floats:
+    """Colours as the layout writes them (``#rrggbb``), in the light and the shade, in Lab, N x 3."""
+    shades = []
+    for colour in colours:
+        bgr = np.array([[int(colour[i : i + 2], 16) for i in (5, 3, 1)]], np.float32)
+        _, a, b = to_lab(bgr)[0]
+        shades += [bgr * factor for factor in (GREY_SHADES if math.hypot(a, b) < GREY else SHADES)]
+    return to_lab(np.concatenate(shades)) if shades else np.zeros((0, 3), np.float32)
 
 
 def hidden(boxes: Floats) -> Floats:

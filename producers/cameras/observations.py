@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from producers.cameras.appearance import (
+    EDGE,
     HIDDEN,
     LOWER,
     MIN_HEIGHT,
@@ -19,8 +20,8 @@ from producers.cameras.appearance import (
     Light,
     clothes,
     hidden,
-    lab_of,
     part,
+    shades_of,
     to_lab,
     uniform_share,
 )
@@ -51,7 +52,7 @@ class Observer:
     """
 
     def __init__(self, uniform: Sequence[str] = (), describe: Describe | None = None) -> None:
-        self._uniform = lab_of(uniform)
+        self._uniform = shades_of(uniform)
         self._describe = describe
         self._light = Light()
 
@@ -62,7 +63,9 @@ class Observer:
             return []
         height, width = image.shape[:2]
         x0, y0, x1, y1 = people.xyxy.T
-        good = (y1 - y0 >= MIN_HEIGHT) & (x0 > 1) & (y0 > 1) & (x1 < width - 1) & (y1 < height - 1)
+        # A detector's boxes end a little before the frame does.
+        edge = 2 + EDGE * (y1 - y0)
+        good = (y1 - y0 >= MIN_HEIGHT) & (x0 > edge) & (y0 > edge) & (x1 < width - edge) & (y1 < height - edge)
         good &= hidden(people.xyxy) <= HIDDEN
         observations = []
         for box, track, confidence, tells in zip(

@@ -54,6 +54,15 @@ class Draft:
     dwell_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A step over an entrance line."""
+
+    camera_id: str
+    at_ms: int
+    inwards: bool
+
+
 @dataclass(slots=True)
 class Settled(Generic[T]):
     """A value that changes when another has been seen ``SETTLE_LOOKS`` times in a row over ``SETTLE_MS``; each look
@@ -103,6 +112,8 @@ class Presence:
     zone_camera: str = ""
     entered_ms: int = 0
     confidence: float = 1.0
+    crossed: Crossing | None = None
+    """The last one, whether it made an event or not."""
     _sides: dict[str, Settled[bool | None]] = field(default_factory=dict)
     _votes: dict[str, tuple[str | None, int]] = field(default_factory=dict)
     _next_dwell_ms: int = DWELL_STEP_MS
@@ -179,6 +190,7 @@ class Presence:
 
     def _step(self, camera_id: str, inwards: bool, at_ms: int) -> Iterator[Draft]:
         """Over the line."""
+        self.crossed = Crossing(camera_id, at_ms, inwards)
         if inwards and self.inside is not True:
             yield self._come(camera_id, at_ms)
         elif not inwards and self.inside is not False:

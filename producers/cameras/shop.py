@@ -40,7 +40,16 @@ from producers.cameras.identity import (
     with_clothes,
 )
 from producers.cameras.observations import Observation
-from producers.cameras.presence import LOST_AFTER_MS, SAME_MOMENT_MS, SETTLE_LOOKS, SETTLE_MS, Draft, Presence, Sighting
+from producers.cameras.presence import (
+    LOST_AFTER_MS,
+    SAME_MOMENT_MS,
+    SETTLE_LOOKS,
+    SETTLE_MS,
+    Crossing,
+    Draft,
+    Presence,
+    Sighting,
+)
 from producers.cameras.scene import PERSON_M, Box, Place, Ruler, Scene, place
 from producers.cameras.staff import Staff
 from schemas.events import Metadata, StoreLayout, VisitEvent
@@ -352,10 +361,12 @@ class Shop:
 
     def _observe(self, camera_id: str, at_ms: int, seen: Observation) -> None:
         ruler = self._rulers[camera_id]
-        if seen.appearance is not None:
-            ruler.see(seen.box)
         track = self._tracks.get((camera_id, seen.track_id))
         box = track.mend(seen.box, at_ms) if track is not None else seen.box
+        if box is not seen.box:
+            seen = replace(seen, appearance=None, uniform=None)
+        elif seen.appearance is not None:
+            ruler.see(box)
         there = place(self._scenes[camera_id], box, ruler.ground)
         # The tracker may find somebody again whom we have taken another track of this camera for since, or go over to
         # somebody else where two meet.
@@ -531,6 +542,8 @@ class Shop:
                     places.append(on_floor(apart))
                 elif own.last.zone is not None and own.last.zone == other.last.zone:
                     places.append(SHARED_ZONE)
+        if not places and _crossed_at_once(stranger.presence.crossed, visitor.presence.crossed):
+            places.append(SHARED_ZONE)
         if places:
             yield self._candidate(visitor, Kind.OVERLAP, with_clothes(min(places), visitor.like(stranger)))
 
@@ -734,6 +747,17 @@ class Shop:
             past = self._calendar.business_day(visitor.last_ms) != today
             if past or unseen_ms > self._identity.window_ms[Kind.REENTRY if outside else Kind.HANDOVER]:
                 del self._visitors[visitor.number]
+
+
+def _crossed_at_once(one: Crossing | None, other: Crossing | None) -> bool:
+    """Whether two cameras saw what may be one step through one door."""
+    return (
+        one is not None
+        and other is not None
+        and one.camera_id != other.camera_id
+        and one.inwards is other.inwards
+        and abs(one.at_ms - other.at_ms) <= SAME_MOMENT_MS
+    )
 
 
 def _apart_m(one: _Track, other: _Track) -> list[float]:

@@ -227,7 +227,7 @@ def test_over_the_line_is_measured_in_metres_where_they_are_known() -> None:
 
 @given(st.floats(2.4, 3.4), st.floats(0.2, 0.6), st.integers(0, 2**32 - 1))
 def test_a_ruler_learns_the_ground_from_peoples_heights(up: float, tilt: float, seed: int) -> None:
-    """A camera like those the ruler assumes: what it makes of two feet a metre apart is within a quarter of a metre."""
+    """A camera like those the ruler assumes: what it makes of two feet a metre apart is right to some 40 cm."""
     rng = np.random.default_rng(seed)
     focal = FOCAL * 640
 
@@ -244,7 +244,7 @@ def test_a_ruler_learns_the_ground_from_peoples_heights(up: float, tilt: float, 
     for one, other in (((0, 5), (1, 5)), ((0, 5), (0, 6)), ((-1, 6), (-1, 7))):
         ends = [project(ruler.ground, *pixel(*point, 0)) for point in (one, other)]
         assert ends[0] is not None and ends[1] is not None
-        assert math.dist(ends[0], ends[1]) == pytest.approx(1, abs=0.3)
+        assert math.dist(ends[0], ends[1]) == pytest.approx(1, abs=0.4)
 
 
 def test_a_ruler_says_nothing_where_heights_tell_nothing() -> None:
