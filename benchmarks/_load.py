@@ -243,6 +243,11 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether its time is not over yet."""
+        return self._process.is_alive()
+
     def stop(self) -> Sent:
         """End it, and say what it has sent; Kafka has acknowledged all of that.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from aisleflow.commands import migrate, topics
 from aisleflow.settings import Settings
@@ -159,13 +160,13 @@ class Log:
             {"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0}
         )
         self._places = places(settings, self._consumer)
+        self._admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0})
 
     def ends(self) -> dict[Place, int]:
-        """The next offset of each partition."""
-        return {
-            (place.topic, place.partition): self._consumer.get_watermark_offsets(place, timeout=10)[1]
-            for place in self._places
-        }
+        """The next offset of each partition, in one request: partition by partition would take as long as a cycle."""
+        wanted = {TopicPartition(place.topic, place.partition): OffsetSpec.latest() for place in self._places}
+        answers = self._admin.list_offsets(wanted, request_timeout=10)
+        return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
 
     def committed(self) -> dict[Place, int]:
         """The offset from which the group goes on, by partition."""
@@ -177,8 +178,8 @@ class Log:
 
     def lag(self) -> int:
         """Records that the group has not confirmed."""
-        ends = self.ends()
-        return sum(ends[place] - offset for place, offset in self.committed().items())
+        committed = self.committed()
+        return sum(end - committed[place] for place, end in self.ends().items())
 
     def close(self) -> None:
         """Close the connection."""

@@ -170,20 +170,19 @@ class LagWatch:
         self.seen: dict[int, list[Watched]] = {}
 
     def look(self) -> None:
-        """Take one look."""
-        ends = self._log.ends()
-        at_ends = time.monotonic()
+        """Take one look. Offsets first: what is sent between the two questions makes a lag longer, never shorter."""
         committed = self._log.committed()
+        ends = self._log.ends()
         now = time.monotonic()
         for place, end in ends.items():
             if place[0] != self._topic:
                 continue
             known = self._ends.setdefault(place, [])
-            known.append((end, at_ends))
+            known.append((end, now))
             offset = committed[place]
             while len(known) > 1 and known[1][0] <= offset:
                 known.pop(0)
-            behind = max(0, end - offset)
+            behind = end - offset
             # Somewhere between two looks the log ended here; the earlier one makes it the longest it can have been.
             seconds = now - known[0][1] if behind else 0.0
             self.seen.setdefault(place[1], []).append(Watched(now, behind, seconds))
@@ -215,6 +214,8 @@ def bench_lag(per_second: float, seconds: float, burst: int, shops: int) -> None
                     watch.look()
                     time.sleep(0.1)
                 phases.append((phase, began, time.monotonic()))
+            if not sender.is_sending:
+                raise SystemExit(f"two workers did not keep up with {per_second:g} records/s here: lower --per-second")
             sent = sender.stop()
         rows = []
         for phase, began, ended in phases:
