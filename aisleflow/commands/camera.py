@@ -91,6 +91,12 @@ def watch(
         bool, typer.Option("--publish/--dry-run", help="To Kafka, or as JSON lines to the screen.")
     ] = True,
     publish_layout: Annotated[bool, typer.Option(help="Publish the layout as well, before the events.")] = True,
+    show: Annotated[
+        Path | None, typer.Option(help="Write a video of what was seen, heads hidden: OUT.mp4 or OUT.webm.")
+    ] = None,
+    heatmap: Annotated[
+        Path | None, typer.Option(help="Write where customers spent their time, over the plan or picture: OUT.png.")
+    ] = None,
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Answer Prometheus on this port of this machine.")
     ] = None,
@@ -175,6 +181,8 @@ def run(
     picture_rate: float = 10.0,
     publish: bool = True,
     publish_layout: bool = True,
+    show: Path | None = None,
+    heatmap: Path | None = None,
     metrics_port: int | None = None,
     stop: threading.Event | None = None,
 ) -> Counter[str]:
@@ -193,6 +201,8 @@ def run(
     from rich.progress import Progress
 
     from producers.cameras import CameraError
+    from producers.cameras.annotate import Show
+    from producers.cameras.heatmap import HeatMap
     from producers.cameras.observations import Observer
     from producers.cameras.people import load_detector, require_vision
     from producers.cameras.publish import Publisher
@@ -217,6 +227,7 @@ def run(
             "no model: give --model, or set AISLEFLOW_CAMERA_MODEL to a YOLO detector (`aisleflow camera export yolov8n.pt`)"
         )
     seen: Counter[str] = Counter()
+    calendar = StoreCalendar(store.store_id, store)
     with ExitStack() as stack:
         opened: dict[str, Recording | Live] = {}
         for camera, address in addresses.items():
@@ -244,6 +255,12 @@ def run(
                 raise CameraError(f"{given} leaves {looks:.1f} frames/s: people are followed from {SLOWEST:g} on")
             scenes[camera] = scene_of(store, camera, width, height, entrance)
             wanted[camera] = looks if isinstance(one, Recording) else rate
+        onlookers: list[Show | HeatMap] = []
+        if show is not None:
+            fps = {camera: looks or LIVE_RATE for camera, looks in wanted.items()}
+            onlookers.append(stack.enter_context(Show(show, scenes, fps, calendar.zone)))
+        if heatmap is not None:
+            onlookers.append(stack.enter_context(HeatMap(heatmap, store, scenes)))
         publisher = Publisher(settings) if publish else None
         if publisher is not None:
             stack.callback(publisher.close)
@@ -256,7 +273,7 @@ def run(
         task = bar.add_task(store.store_id, total=sum(declared) // every if all(declared) and not rate else None)
         looked, first, began = 0, None, 0.0
         shop = Shop(store, scenes, salt=_salt(settings))
-        uniform, calendar = store.staff.uniform if store.staff else [], StoreCalendar(store.store_id, store)
+        uniform = store.staff.uniform if store.staff else []
         cameras = {
             camera: Camera(one, scenes[camera], Observer(uniform), calendar, wanted[camera])
             for camera, one in opened.items()
@@ -276,6 +293,8 @@ def run(
                     publisher.send(topics.VISIT_EVENTS, event)
                 else:
                     sys.stdout.write(dump(event).decode() + "\n")
+            for onlooker in onlookers:
+                onlooker.see(look, shop.view(look.camera_id))
             if look.frame is not None:
                 looked += 1
                 first = first or look.frame.at_ms

@@ -31,6 +31,8 @@ SHORTEST_LINE = 0.05
 CLEARANCE = 0.03
 # Height of a triangle in shares of its longest side from which on clicks that are a few pixels off do not turn the floor.
 FLATTEST = 0.03
+# What may be measured on the threshold.
+BESIDE_PLAN_M = 0.5
 # In L*a*b*: one cloth in light and in shade, and under two cameras' white balance, is about this far from itself.
 ALIKE = 15.0
 # Below this chroma a camera's white balance decides what hue it sees.
@@ -254,8 +256,16 @@ def _floor(
     if (plan := layout.plan) is None:
         remedy = "say plan.width_m and plan.height_m, which they are measured on"
         yield error("they are on a plan whose size nobody says", remedy)
-    elif beside := _outside([point.floor for point in points], (plan.width_m, plan.height_m)):
-        yield error(f"{beside} is not on the plan of {plan.width_m:g} x {plan.height_m:g} m", "measure it again")
+    else:
+        off = [
+            point.floor
+            for point in points
+            if max(-min(point.floor), point.floor[0] - plan.width_m, point.floor[1] - plan.height_m) > BESIDE_PLAN_M
+        ]
+        if off:
+            text = f"{off[0]} m is not on the plan of {plan.width_m:.1f} x {plan.height_m:.1f} m"
+            remedy = "measure it again, unless it lies outside of the shop"
+            yield Finding(Level.WARNING, "floor-points", text, remedy, camera.camera_id)
     turns = [
         (flatness([p.pixel for p in three]), flatness([p.floor for p in three]))
         for three in combinations(points[:4], 3)

@@ -46,6 +46,8 @@ class Look:
     """Confirmed tracks in the frame, ``supervision.Detections``."""
     events: list[VisitEvent]
     health: list[CameraHealth]
+    found: Any = None
+    """All boxes of the detector, faint ones and strangers to the tracker too; None without a frame."""
 
 
 class Camera:
@@ -101,7 +103,7 @@ class Camera:
         broken = self._tracks.see(at_ms, {one.track_id: one.box for one in observations})
         self._health.count(events, broken)
         self.last_ms = at_ms
-        return Look(camera_id, frame, people, events, health)
+        return Look(camera_id, frame, people, events, health, found)
 
     def judge(self, at_ms: int) -> list[CameraHealth]:
         """What is to be said of the camera's health, about once a second."""

@@ -204,4 +204,5 @@ def test_importing_the_command_needs_no_vision() -> None:
     heavy = ["cv2", "torch", "ultralytics", "supervision", "trackers", "openvino"]
     program = f"import sys; sys.modules.update(dict.fromkeys({heavy})); import aisleflow.commands.camera"
     program += ", producers.cameras.watch, producers.cameras.publish, producers.cameras.sources"
+    program += ", producers.cameras.annotate, producers.cameras.heatmap, producers.cameras.editor.page"
     subprocess.run([sys.executable, "-c", program], check=True)
