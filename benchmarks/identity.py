@@ -179,7 +179,7 @@ def identify(seen: Sequence[Seen], published: Set[str], score: Score) -> dict[st
         for i, whom in enumerate(best):
             if whom is not None:
                 whose[names[i]][true[whom].person] += 1
-                if true[whom].inside and not names[i].startswith("nobody"):
+                if true[whom].inside:
                     held[true[whom].person][names[i]] += 1
         rows = [i for i, counted in enumerate(counts) if counted]
         distances = 1 - shared[np.ix_(rows, kept)]
