@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test faults lint bench bench-identity camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-stages
+.PHONY: help install vision demo test kill-test faults lint bench bench-camera bench-identity camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-stages
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -52,6 +52,9 @@ bench-scaling: install ## Cost by workers, shops and open visits; what comes bac
 
 bench-ingest: install ## Events over HTTP beside producing to Kafka (2 minutes)
 	$(BIN)/python -m benchmarks.ingest $(BENCH_ARGS)
+
+bench-camera: vision ## A clip to events beside ultralytics' own tracking, and cameras carried: CLIP=FILE MODEL=FOLDER (5 minutes)
+	$(BIN)/python -m benchmarks.camera $(CLIP) $(if $(MODEL),--model $(MODEL)) $(BENCH_ARGS)
 
 bench-identity: vision ## Identity, staff, groups and queue over 300 scenes of rendered footage (15 minutes)
 	$(BIN)/python -m benchmarks.identity $(BENCH_ARGS)
