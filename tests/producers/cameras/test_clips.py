@@ -3,10 +3,15 @@
 import csv
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ from producers.cameras.publish import Publisher
 from producers.cameras.sources import Recording, open_source
 from schemas import topics
 from schemas.events import StoreLayout, VisitEvent
+from tests.producers.cameras.test_sources import mjpeg_camera
 
 TABLE_CLIP = "one-by-one-person-detection.mp4"
 AISLE_CLIP = "store-aisle-detection.gif"
@@ -196,11 +202,40 @@ def test_layout_and_events_arrive_and_are_those_of_the_run_before(
     assert [VisitEvent.model_validate_json(value) for value in events] == aisle
 
 
+def test_a_live_camera_until_ctrl_c(settings: Settings, material: Path, tmp_path: Path) -> None:
+    """The program itself, on a camera that shows the table again and again: what is open is closed at the end."""
+    clip = open_source(str(material / "clips" / TABLE_CLIP))
+    assert isinstance(clip, Recording)
+    with clip:
+        pictures = [frame.image for frame in islice(clip.frames(), 250, 290)]
+    layout = layout_file(tmp_path, AROUND_TABLE)
+    described = json.loads(layout.read_text())
+    described["cameras"][0] |= {"frame_width": 768, "frame_height": 432}
+    layout.write_text(json.dumps(described))
+    program = [sys.executable, "-m", "aisleflow", "camera", "--layout", str(layout), "--dry-run", "--rate", "5"]
+    environment = {
+        **os.environ,
+        "AISLEFLOW_CAMERA_MODEL": str(settings.camera_model),
+        "AISLEFLOW_DATA_DIR": str(settings.data_dir),
+    }
+    with mjpeg_camera(pictures) as camera:
+        process = subprocess.Popen(
+            [*program, camera.address], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        entered = VisitEvent.model_validate_json(process.stdout.readline())
+        assert entered.event_type == "ZONE_ENTER"
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    (left,) = [VisitEvent.model_validate_json(line) for line in out.splitlines()]
+    assert (left.event_type, left.visitor_id) == ("ZONE_EXIT", entered.visitor_id)
+    assert "C1 is ONLINE" in errors
+    assert "Traceback" not in errors and "secret" not in errors
+
+
 def test_importing_the_command_needs_no_vision() -> None:
     """The main install has none of these: the program must start, and its help be quick."""
-    import subprocess
-    import sys
-
     heavy = ["cv2", "torch", "ultralytics", "supervision", "trackers", "openvino"]
     program = f"import sys; sys.modules.update(dict.fromkeys({heavy})); import aisleflow.commands.camera"
     program += ", producers.cameras.watch, producers.cameras.publish, producers.cameras.sources"

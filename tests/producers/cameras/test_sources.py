@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from producers.cameras import CameraError
 from producers.cameras.sources import LAST_WAIT_S, Frame, Live, Pace, Recording, open_source, spoken, wait_s
+from tests.producers.cameras.rtsp import RtspCamera
 
 START = datetime(2026, 11, 20, 10, tzinfo=UTC)
 START_MS = round(START.timestamp() * 1000)
@@ -219,9 +220,9 @@ def test_a_camera_that_breaks_off_is_called_again(monkeypatch: pytest.MonkeyPatc
 class MjpegCamera:
     """An HTTP camera of our own: pictures as multipart JPEG, that can freeze, stop and come back on its port."""
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: list[Any] | None = None) -> None:
+        self._pictures = pictures or [picture(shade) for shade in range(0, 250, 7)]
         self.frozen = threading.Event()
-        self.hung = threading.Event()
         self._server: ThreadingHTTPServer | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -238,14 +239,13 @@ class MjpegCamera:
                 self.send_response(200)
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
                 self.end_headers()
-                shade = 0
+                turn = 0
                 while self.server is camera._server:
-                    shade = shade if camera.frozen.is_set() else (shade + 7) % 250
-                    jpeg = cv2.imencode(".jpg", picture(shade))[1].tobytes()
+                    turn += not camera.frozen.is_set()
+                    jpeg = cv2.imencode(".jpg", camera._pictures[turn % len(camera._pictures)])[1].tobytes()
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                     try:
-                        if not camera.hung.is_set():
-                            self.wfile.write(head.encode() + jpeg + b"\r\n")
+                        self.wfile.write(head.encode() + jpeg + b"\r\n")
                     except OSError:
                         return
                     time.sleep(0.04)
@@ -265,8 +265,8 @@ class MjpegCamera:
 
 
 @contextmanager
-def mjpeg_camera() -> Iterator[MjpegCamera]:
-    camera = MjpegCamera()
+def mjpeg_camera(pictures: list[Any] | None = None) -> Iterator[MjpegCamera]:
+    camera = MjpegCamera(pictures)
     camera.start()
     try:
         yield camera
@@ -293,5 +293,40 @@ def test_an_http_camera_stops_and_comes_back(
             live.take()
             until(live.take)
             assert live.counts().connections == 2
+    printed = capfd.readouterr()
+    assert "secret" not in printed.out + printed.err
+
+
+@pytest.mark.vision
+def test_an_rtsp_camera_with_a_password_hangs_up_and_comes_back(
+    vision: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import cv2
+
+    monkeypatch.setattr("producers.cameras.sources.FIRST_WAIT_S", 0.05)
+    writer = cv2.VideoWriter(str(tmp_path / "live.ts"), cv2.VideoWriter.fourcc(*"mpg2"), 25, (64, 48))
+    for index in range(250):
+        writer.write(picture(index))
+    writer.release()
+    camera = RtspCamera(tmp_path / "live.ts", seconds=10)
+    camera.start()
+    stranger = open_source(camera.address.replace("secret", "wrong"))
+    known = open_source(camera.address)
+    assert isinstance(known, Live) and isinstance(stranger, Live)
+    try:
+        with stranger:
+            until(lambda: stranger.counts().problem == "it does not answer" and stranger.counts().failures)
+        assert stranger.take() is None
+        assert camera.turned_away >= 1
+        with known:
+            assert until(known.take).image.shape == (48, 64, 3)
+            camera.stop()
+            until(lambda: known.counts().problem)
+            camera.start()
+            known.take()
+            until(known.take)
+            assert known.counts().connections == 2
+    finally:
+        camera.stop()
     printed = capfd.readouterr()
     assert "secret" not in printed.out + printed.err
