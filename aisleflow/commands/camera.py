@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -261,7 +260,7 @@ def run(
             onlookers.append(stack.enter_context(Show(show, scenes, fps, calendar.zone)))
         if heatmap is not None:
             onlookers.append(stack.enter_context(HeatMap(heatmap, store, scenes)))
-        publisher = Publisher(settings) if publish else None
+        publisher = Publisher(settings, lasting=live) if publish else None
         if publisher is not None:
             stack.callback(publisher.close)
             if publish_layout:
@@ -286,13 +285,15 @@ def run(
                 if publisher is not None:
                     publisher.send(topics.CAMERA_HEALTH, report)
                 if report.kind == "CHANGE":
-                    console.print(f"{report.camera_id} is {report.state}{': ' * bool(report.reason)}{report.reason}")
+                    words = f"{report.camera_id} is {report.state}{': ' * bool(report.reason)}{report.reason}"
+                    console.print(words, markup=False, highlight=False)
             for event in look.events:
                 seen[event.event_type] += 1
                 if publisher is not None:
                     publisher.send(topics.VISIT_EVENTS, event)
                 else:
-                    sys.stdout.write(dump(event).decode() + "\n")
+                    # At once: somebody may be reading a live camera's.
+                    print(dump(event).decode(), flush=True)
             for onlooker in onlookers:
                 onlooker.see(look, shop.view(look.camera_id))
             if look.frame is not None:

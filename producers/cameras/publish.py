@@ -10,18 +10,28 @@ from producers.cameras import CameraError
 from schemas.events import CameraHealth, StoreLayout, VisitEvent, dump
 from schemas.topics import Topic
 
+# What the local queue of ``clients.kafka_producer`` holds.
+MOST_WAITING = 100_000
+
 
 class Publisher:
     """Publishes events under their store's key.
+
+    Args:
+        settings: Where Kafka is.
+        timeout_s: How long to wait for it at the start, and at the end.
+        lasting: Keep events for as long as Kafka is away, up to the 100,000 that the local queue holds (days of a shop):
+            nobody can watch a live camera's past again. Otherwise 30 s.
 
     Raises:
         CameraError: Kafka does not answer, or has refused an event (``send`` or ``close`` raises, whichever learns it).
     """
 
-    def __init__(self, settings: Settings, *, timeout_s: float = 10) -> None:
+    def __init__(self, settings: Settings, *, timeout_s: float = 10, lasting: bool = False) -> None:
         self._settings = settings
         # librdkafka would print each of its attempts; the caller hears once, from this class.
-        self._producer = kafka_producer(settings, log_level=2)
+        self._producer = kafka_producer(settings, log_level=2, **({"delivery.timeout.ms": 0} if lasting else {}))
+        self._lasting = lasting
         self._refusal: KafkaError | None = None
         try:
             self._producer.list_topics(timeout=timeout_s)
@@ -36,16 +46,20 @@ class Publisher:
         try:
             self._producer.produce(name, value, key, on_delivery=self._delivered)
         except BufferError:
-            # The local queue is full: wait for deliveries, which are bounded by delivery.timeout.ms.
-            self._producer.flush()
+            # The local queue is full: wait for deliveries. Those of a recording are bounded by delivery.timeout.ms.
+            left = self._producer.flush(60.0) if self._lasting else self._producer.flush()
+            if left >= MOST_WAITING:
+                raise CameraError("Kafka has been away for too long: no more events can be kept") from None
             self._producer.produce(name, value, key, on_delivery=self._delivered)
         self._producer.poll(0)
         self._check()
 
     def close(self) -> None:
         """Wait until everything sent has arrived."""
-        self._producer.flush()
+        left = self._producer.flush(30.0) if self._lasting else self._producer.flush()
         self._check()
+        if left:
+            raise CameraError(f"{left} events did not reach Kafka, which is away")
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         self._refusal = self._refusal or error
