@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from aisleflow.commands import camera
 from aisleflow.settings import Settings
@@ -29,6 +30,8 @@ from tests.producers.cameras.test_sources import mjpeg_camera
 TABLE_CLIP = "one-by-one-person-detection.mp4"
 AISLE_CLIP = "store-aisle-detection.gif"
 START = "2026-11-20T10:00:00Z"
+# Two data folders would have two salts, and the same people other names.
+SALT = SecretStr("a salt for tests")
 # The floor around the table, as its owner would draw it in the clip's first frame; people leave it to the right.
 AROUND_TABLE = [[310, 260], [580, 260], [640, 431], [270, 431]]
 RIGHT_EDGE = [[600, 200], [600, 431]]
@@ -57,7 +60,7 @@ def layout_file(folder: Path, polygon: Any, line: Any = None) -> Path:
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory, material: Path, vision: None) -> Settings:
     folder = material / "models" / "yolov8n_int8_openvino_model"
-    return Settings(_env_file=None, data_dir=tmp_path_factory.mktemp("camera"), camera_model=folder)
+    return Settings(_env_file=None, data_dir=tmp_path_factory.mktemp("camera"), camera_model=folder, camera_salt=SALT)
 
 
 def dry_run(settings: Settings, clip: Path, layout: Path, **options: Any) -> list[VisitEvent]:
@@ -182,7 +185,7 @@ def test_layout_and_events_arrive_and_are_those_of_the_run_before(
 ) -> None:
     from confluent_kafka import Consumer
 
-    world = make_world(kafka, None, camera_model=settings.camera_model)
+    world = make_world(kafka, None, camera_model=settings.camera_model, camera_salt=SALT)
     layout = layout_file(tmp_path, WHOLE_AISLE)
     clip = material / "clips" / AISLE_CLIP
     counts = camera.run(clip, layout, settings=world, start=START, entrance=Entrance.FRAME)
