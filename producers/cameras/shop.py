@@ -62,6 +62,8 @@ _NAMESPACE = UUID("6f0a4c53-2f5e-5d0b-9c0e-7a1d3c1f8e42")
 
 # A descriptor is worth something from this many good looks on.
 GOOD_LOOKS = 3
+# How many times longer a decision waits as long as there are fewer.
+PATIENCE = 3
 # The last looks outweigh the first: light and the side a person shows change as they walk.
 REMEMBERED_LOOKS = 40
 # Of a track's way this much is kept: the seconds in which companions, or two cameras, are compared.
@@ -458,7 +460,9 @@ class Shop:
         for stranger in strangers:
             best, clear = chosen.get(stranger.number, (None, True))
             age_ms = at_ms - stranger.first_ms
-            waited = age_ms >= self._identity.wait_ms
+            # Clothes may be hidden at first: by a shelf, or by those who come along.
+            patience = 1 if stranger.good_looks >= GOOD_LOOKS else PATIENCE
+            waited = age_ms >= patience * self._identity.wait_ms
             # Somebody chosen may just have become a part of somebody else.
             if best is not None and clear and best.visitor in self._visitors:
                 if waited or stranger.good_looks >= GOOD_LOOKS:
