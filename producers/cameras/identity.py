@@ -85,6 +85,8 @@ FLOOR_SD_M = 0.7
 FLOOR_LIMIT_M = 2.5
 # A zone that both cameras see is less than a place in it.
 SHARED_ZONE = 0.75
+# And without anything of the clothes it says no more than that somebody is there.
+ZONE_ALONE = 0.5
 
 
 def likeness(one: Descriptor | None, other: Descriptor | None) -> float | None:

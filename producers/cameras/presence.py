@@ -74,6 +74,8 @@ class Settled(Generic[T]):
     since_ms: int = 0
     last_ms: int = 0
     run: int = 0
+    unseen_ms: int = 0
+    """Before the first look of the run."""
 
     def see(self, value: T, at_ms: int, firm: bool = True) -> bool:
         """Take one look; true when the value has just changed, which it does only with a firm one."""
@@ -82,16 +84,17 @@ class Settled(Generic[T]):
             self.run = 0
             return False
         if self.run == 0 or value != self.candidate:
-            self.candidate, self.since_ms, self.run = value, at_ms, 0
+            self.candidate, self.since_ms, self.run, self.unseen_ms = value, at_ms, 0, gap_ms
         self.run += 1
         if not firm or self.run < SETTLE_LOOKS or at_ms - self.since_ms + gap_ms < SETTLE_MS:
             return False
         self.value, self.run = value, 0
         return True
 
-    def pause(self) -> None:
+    def pause(self, at_ms: int | None = None) -> None:
         """A look that says nothing: a run of changes starts over."""
         self.run = 0
+        self.last_ms = self.last_ms if at_ms is None else at_ms
 
 
 @dataclass(slots=True)
@@ -182,11 +185,13 @@ class Presence:
         self.confidence = sighting.confidence
         side = self._sides.setdefault(sighting.camera_id, Settled(None, None))
         if sighting.inside is None:
-            side.pause()
+            side.pause(sighting.at_ms)
         elif side.value is None:
-            side.value = sighting.inside
+            side.value, side.last_ms = sighting.inside, sighting.at_ms
         elif side.see(sighting.inside, sighting.at_ms, sighting.clear):
-            yield from self._step(sighting.camera_id, sighting.inside, side.since_ms)
+            # Behind something on the doorstep: the middle of that time is the least wrong.
+            hidden_ms = side.unseen_ms if side.unseen_ms > SAME_MOMENT_MS else 0
+            yield from self._step(sighting.camera_id, sighting.inside, side.since_ms - hidden_ms // 2)
 
     def _step(self, camera_id: str, inwards: bool, at_ms: int) -> Iterator[Draft]:
         """Over the line."""

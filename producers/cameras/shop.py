@@ -28,6 +28,7 @@ from producers.cameras.groups import Grouping, components
 from producers.cameras.identity import (
     SHARED_ZONE,
     UNLIKE,
+    ZONE_ALONE,
     Candidate,
     Decision,
     Identity,
@@ -435,7 +436,7 @@ class Shop:
         for track in [track for track in self._tracks.values() if at_ms - track.last_ms > LOST_AFTER_MS]:
             self._drop(track)
         # Until then somebody who is only hidden would be found again where they stood.
-        window_ms = max(LOST_AFTER_MS, self._identity.window_ms[Kind.BRIDGE])
+        window_ms = max(LOST_AFTER_MS, self._identity.window_ms[Kind.BRIDGE] + self._identity.wait_ms + SETTLE_MS)
         gone = [v for v in self._visitors.values() if not v.absent and at_ms - v.last_ms > window_ms]
         for visitor in gone:
             self._take(visitor, visitor.presence.vanish(self._entrances, visitor.last_camera, visitor.last_ms))
@@ -463,12 +464,17 @@ class Shop:
             # Clothes may be hidden at first: by a shelf, or by those who come along.
             patience = 1 if stranger.good_looks >= GOOD_LOOKS else PATIENCE
             waited = age_ms >= patience * self._identity.wait_ms
+            placed = best is not None and best.kind in (Kind.BRIDGE, Kind.OVERLAP) and age_ms >= self._identity.wait_ms
             # Somebody chosen may just have become a part of somebody else.
             if best is not None and clear and best.visitor in self._visitors:
-                if waited or stranger.good_looks >= GOOD_LOOKS:
+                if waited or placed or stranger.good_looks >= GOOD_LOOKS:
                     self._record(stranger, best, options[stranger.number], "merged")
                     self._merge(stranger, self._visitors[best.visitor], best.kind)
-            elif not waited or not stranger.drafts:
+            elif (
+                not waited
+                or not stranger.drafts
+                or (best is None and self._may_be_told_of(stranger, options[stranger.number]))
+            ):
                 continue
             elif best is not None and best.kind is Kind.OVERLAP and best.visitor in self._visitors:
                 # Another camera tells of these people: to wait loses nothing but who crosses a line that only this one
@@ -491,8 +497,13 @@ class Shop:
         if best is not None and clear:
             self._record(stranger, best, candidates, "merged")
             self._merge(stranger, self._visitors[best.visitor], best.kind)
-        elif best is None or best.kind is not Kind.OVERLAP:
+        elif not self._may_be_told_of(stranger, candidates) and (best is None or best.kind is not Kind.OVERLAP):
             self._make_known(stranger, candidates)
+
+    def _may_be_told_of(self, stranger: _Visitor, candidates: Sequence[Candidate]) -> bool:
+        """Whether another camera sees somebody in the same place, and nothing is known of the clothes."""
+        overlaps = any(candidate.kind is Kind.OVERLAP and candidate.score for candidate in candidates)
+        return overlaps and stranger.good_looks < GOOD_LOOKS
 
     def _candidates(self, stranger: _Visitor) -> list[Candidate]:
         """Everybody whom a stranger may be, each by what speaks most for it, of any score."""
@@ -534,7 +545,7 @@ class Shop:
         yield self._candidate(visitor, Kind.BRIDGE, with_clothes(score, visitor.like(stranger)))
 
     def _overlap(self, stranger: _Visitor, visitor: _Visitor) -> Iterator[Candidate]:
-        places = []
+        places, on_plan = list[float](), False
         for own in stranger.tracks.values():
             for other in visitor.tracks.values():
                 if own.camera_id == other.camera_id:
@@ -544,12 +555,15 @@ class Shop:
                 apart = _apart_m(own, other)
                 if apart:
                     places.append(on_floor(apart))
+                    on_plan = True
                 elif own.last.zone is not None and own.last.zone == other.last.zone:
                     places.append(SHARED_ZONE)
         if not places and _crossed_at_once(stranger.presence.crossed, visitor.presence.crossed):
             places.append(SHARED_ZONE)
         if places:
-            yield self._candidate(visitor, Kind.OVERLAP, with_clothes(min(places), visitor.like(stranger)))
+            like = visitor.like(stranger)
+            place = min(places) * (ZONE_ALONE if like is None and not on_plan else 1)
+            yield self._candidate(visitor, Kind.OVERLAP, with_clothes(place, like))
 
     def _return(self, stranger: _Visitor, visitor: _Visitor, comes: bool) -> Iterator[Candidate]:
         like = visitor.like(stranger)
