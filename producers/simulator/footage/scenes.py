@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from producers.simulator.footage.people import Clothes, Person, Wardrobe, Way, clear_of_others, places
 from producers.simulator.footage.plan import Floats, Lens, Plan, Point, Rect, entrance_line, layout
@@ -19,6 +21,10 @@ AFTER_S = 20.0
 """Who stays is there for so long after the scene's planned end, so that it can end a little later."""
 QUIET_S = 3.0
 """Nothing happens so shortly before the end: a rule could not yet know it."""
+STRANGERS_S = 3.5
+"""Who does not belong together comes in with at least so much time between."""
+STAFF_S = 6.0
+"""Staff are wholly in a camera's picture for longer than this, though furniture may hide their legs."""
 UNIFORMS = ((40, 60, 200), (60, 140, 40), (170, 90, 20), (20, 120, 230))
 """BGR: red, green, blue, orange."""
 
@@ -89,6 +95,13 @@ class Story:
         self._parties = 0
 
     def scene(self, kind: str, seed: int) -> Scene:
+        """What has been told.
+
+        Raises:
+            ValueError: nobody could tell the truth from the pictures: strangers come in like a group, a pillar hides the door, or
+                staff are hardly seen.
+        """
+        self._check()
         b, g, r = self.uniform
         drawn = layout(
             self.plan,
@@ -102,6 +115,26 @@ class Story:
         while late := [e for e in events(self.people, self.plan, seconds + QUIET_S) if abs(e.at_s - seconds) < QUIET_S]:
             seconds = late[-1].at_s + QUIET_S + 0.1
         return Scene(kind, seed, fps, seconds, self.plan, self.lenses, tuple(self.people), drawn)
+
+    def _check(self) -> None:
+        came = [(e.at_s, self.people[e.person].party, e.person) for e in self._events() if "ENTRY" in e.kind]
+        for (one_s, one, _), (other_s, other, _) in pairwise(came):
+            if other_s - one_s < STRANGERS_S and (one is None or one != other):
+                raise ValueError("strangers come in like a group")
+        eye = self.lenses[0].position[:2]
+        doorway = [(x, y) for x in self.plan.door for y in (-0.9, 0.0, 1.0)]
+        if any(pillar.grown(0.25).cut_by(point, eye) for pillar in self.plan.pillars for point in doorway):
+            raise ValueError("a pillar hides the door")
+        times = np.arange(0, self.seconds, 0.5)
+        for person in self.people:
+            if person.staff and not any(
+                np.count_nonzero(_whole(lens, places(person.way, times), person.height)) > STAFF_S / 0.5
+                for lens in self.lenses
+            ):
+                raise ValueError("staff are hardly seen")
+
+    def _events(self) -> tuple[TrueEvent, ...]:
+        return events(self.people, self.plan, self.seconds + AFTER_S)
 
     # The shop
 
@@ -175,9 +208,16 @@ class Story:
         """Where somebody goes through the door."""
         return self.some(self.plan.door[0] + 0.35, self.plan.door[1] - 0.35)
 
-    def spot(self) -> Point:
-        """A place to look at goods where nobody else of this story stands."""
-        free = [spot for spot in self.plan.spots if spot not in self._taken]
+    def spot(self, *, in_view: bool = False) -> Point:
+        """A place to look at goods where nobody else of this story stands; raises ValueError when none is left."""
+        free = [
+            spot
+            for spot in self.plan.spots
+            if spot not in self._taken
+            and (not in_view or any(_whole(lens, np.array([spot]), 1.9)[0] for lens in self.lenses))
+        ]
+        if not free:
+            raise ValueError("no place left to stand")
         spot = free[int(self.rng.integers(len(free)))]
         self._taken.append(spot)
         return spot
@@ -263,6 +303,13 @@ class Story:
             self.add(attempt, party=number, clothes=clothes)
 
 
+def _whole(lens: Lens, feet: Floats, height: float) -> NDArray[np.bool_]:
+    """Where somebody stands from head to foot within the picture, clear of its edges."""
+    floor = np.column_stack((feet, np.zeros(len(feet))))
+    ends = np.stack((lens.pixels(floor), lens.pixels(floor + np.array((0.0, 0.0, height)))))
+    return np.asarray(((ends > 12) & (ends < (lens.width - 12, lens.height - 3))).all(axis=(0, 2)))
+
+
 def empty(story: Story) -> None:
     """Nobody comes, though somebody may pass by outside."""
     story.seconds = 40
@@ -334,7 +381,7 @@ def staff_in_uniform(story: Story) -> None:
     story.seconds = 70
     story.tells_uniform = True
     for number in range(int(story.rng.integers(1, 3))):
-        spots, comes = [story.spot() for _ in range(4)], story.chance(0.5)
+        spots, comes = [story.spot(in_view=True) for _ in range(3)], story.chance(0.5)
 
         def attempt(spots: list[Point] = spots, comes: bool = comes, number: int = number) -> Way:
             way = story.come(story.way(3.0 * number)) if comes else story.way(0, spots[0])
@@ -389,36 +436,32 @@ def dither(story: Story) -> None:
 
 
 def occlusion(story: Story) -> None:
-    """A pillar; some pass or stop behind it, others pass behind each other."""
-    story.seconds = 60
-    plan = story.plan
-    lens = story.lenses[0]
+    """A pillar beside the way in; some pass or stop behind it, and pass each other there."""
+    story.seconds = 65
+    plan, lens = story.plan, story.lenses[0]
+    eye = np.array(lens.position[:2])
+    aside = 1 if eye[0] < plan.door_x else -1
     # Between the lens and a place where people walk, nearer to that.
-    seen = (plan.door_x + story.some(0.6, 1.6), story.some(2.3, 3.0))
-    share = story.some(0.22, 0.36)
-    foot = [a + (b - a) * share for a, b in zip(seen, lens.position, strict=False)]
-    pillar = Rect(foot[0] - 0.2, foot[1] - 0.2, foot[0] + 0.2, foot[1] + 0.2)
-    if any(pillar.grown(0.6).holds(np.array(corner)) for corner in plan.table.corners):
-        raise ValueError("the pillar would stand at the table")
-    story.plan = Plan(**(vars(plan) | {"pillars": (pillar,)}))
-    aside = np.array((lens.position[1] - seen[1], seen[0] - lens.position[0]))
-    aside = aside / np.hypot(*aside)
+    seen = np.array((plan.door_x + aside * story.some(1.3, 2.0), story.some(1.7, 2.3)))
+    x, y = (seen + (eye - seen) * story.some(0.25, 0.38)).tolist()
+    story.plan = replace(plan, pillars=(Rect(x - 0.2, y - 0.2, x + 0.2, y + 0.2),))
+    away = (seen - eye) / np.hypot(*(seen - eye))
+    across = np.array((-away[1], away[0]))
     for number in range(3):
-        hides, spot = story.some(0, 3.5) if story.chance(0.6) else 0.0, story.spot()
-        side = 1 if number % 2 else -1
-        behind = np.array(seen) + (np.array(seen) - lens.position[:2]) * (0.14 * number - 0.1)
-        first, last = (behind + aside * step * side for step in (-1.3, 1.3))
+        hides, spot, back = story.some(0, 3.5) if story.chance(0.6) else 0.0, story.spot(), story.chance(0.4)
+        ends = [tuple((seen + away * 0.45 * number + across * step).tolist()) for step in (-1.1, 0.0, 1.1)]
+        before, at, after = ends if number % 2 else ends[::-1]
 
         def attempt(
             number: int = number,
             hides: float = hides,
-            spot: Point = spot,
-            ways: tuple[Floats, ...] = (first, behind, last),
+            back: bool = back,
+            points: tuple[Point, ...] = (before, at, after, spot),
         ) -> Way:
-            before, at, after = ((float(x), float(y)) for x, y in ways)
-            way = story.come(story.way(number * story.some(1.8, 5)))
-            way.to(before, at).wait(hides)
-            return story.go(way.to(after, spot).wait(story.some(3, 10)).to(after, at, before))
+            before, at, after, spot = points
+            way = story.come(story.way(number * 7 + story.some(0, 2.5))).to(before, at).wait(hides)
+            way.to(after, spot).wait(story.some(3, 10))
+            return story.go(way.to(after, before) if back else way)
 
         story.add(attempt)
 
@@ -491,7 +534,7 @@ def busy(story: Story) -> None:
     story.seconds = 90
     story.lenses = (story.whole_lens(), story.till_lens(door=False))
     story.tells_uniform = True
-    spots = [story.spot() for _ in range(4)]
+    spots = [story.spot(in_view=True) for _ in range(3)]
     story.add(
         lambda: story.browse(story.way(0, spots[0]), spots, 14, 20).until(story.seconds + AFTER_S),
         clothes=story.wardrobe.uniform(),
