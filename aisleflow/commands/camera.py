@@ -103,7 +103,8 @@ def watch(
     """Watch a shop's cameras and publish its visits: who came in, which zones they stood in, how long.
 
     Running the same recordings again with the same start publishes the same ids, so nothing is counted twice. No frame and
-    no face is stored. Ctrl-C ends it after closing what is open. `aisleflow camera export` makes a model ready.
+    no face is stored; --show keeps frames, with heads hidden. Ctrl-C ends it after closing what is open. `aisleflow camera
+    export` makes a model ready.
     """
     from aisleflow.settings import settings
     from producers.cameras import CameraError
@@ -126,6 +127,8 @@ def watch(
                 publish=publish,
                 publish_layout=publish_layout,
                 metrics_port=metrics_port,
+                show=show,
+                heatmap=heatmap,
                 stop=stop,
             )
     except CameraError as error:

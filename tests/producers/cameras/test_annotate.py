@@ -226,11 +226,13 @@ def test_a_name_that_no_video_can_have(show: Callable[..., Show], name: str) -> 
         show(name)
 
 
-def test_the_command_shows_a_real_clip(material: Path, tmp_path: Path, capsys: Any) -> None:
+def test_the_command_shows_a_real_clip(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """67 frames of a shop's aisle: a video of as many, a heat map, and nothing beside them."""
     import json
 
-    from aisleflow.commands import camera
+    from typer.testing import CliRunner
+
+    from aisleflow.cli import app
     from aisleflow.settings import Settings
 
     layout = tmp_path / "shop.json"
@@ -247,20 +249,13 @@ def test_the_command_shows_a_real_clip(material: Path, tmp_path: Path, capsys: A
     )
     out = tmp_path / "out"
     out.mkdir()
-    options: dict[str, Any] = {"publish": False, "show": out / "seen.mp4", "heatmap": out / "heat.png"}
-    camera.run(
-        material / "clips" / "store-aisle-detection.gif",
-        layout,
-        settings=Settings(_env_file=None, data_dir=tmp_path),
-        model=material / "models" / "yolov8n_int8_openvino_model",
-        entrance=Entrance.FRAME,
-        **options,
-    )
+    monkeypatch.setattr("aisleflow.settings.settings", lambda: Settings(_env_file=None, data_dir=tmp_path))
+    model = material / "models" / "yolov8n_int8_openvino_model"
+    command = ["camera", str(material / "clips" / "store-aisle-detection.gif"), "--layout", str(layout), "--dry-run"]
+    command += ["--entrance", "frame", "--model", str(model), "--heatmap", str(out / "heat.png")]
+    told = CliRunner().invoke(app, [*command, "--show", str(out / "seen.mp4")])
+    assert told.exit_code == 0, told.output
     assert len(list(counted(out / "seen.mp4"))) == 67
     assert sorted(path.name for path in out.iterdir()) == ["heat.png", "seen.mp4"]
-    with pytest.raises(CameraError, match=r"\*\.mp4"):
-        settings = Settings(_env_file=None, data_dir=tmp_path)
-        options["show"] = out / "seen.txt"
-        camera.run(
-            material / "clips" / "store-aisle-detection.gif", layout, settings=settings, model=tmp_path, **options
-        )
+    told = CliRunner().invoke(app, [*command, "--show", str(out / "seen.txt")])
+    assert told.exit_code == 1 and "*.mp4 or *.webm" in told.output
