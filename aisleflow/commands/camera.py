@@ -65,6 +65,10 @@ def watch(
     ] = None,
     model: Model = None,
     trust_model: TrustModel = False,
+    reid: Annotated[
+        Path | None,
+        typer.Option(help="Re-identification model (.xml or .onnx), in place of the colours of people's clothes."),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -96,6 +100,9 @@ def watch(
     heatmap: Annotated[
         Path | None, typer.Option(help="Write where customers spent their time, over the plan or picture: OUT.png.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say at the end who was taken for whom, and who was not, with the scores.")
+    ] = False,
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Answer Prometheus on this port of this machine.")
     ] = None,
@@ -118,6 +125,7 @@ def watch(
                 camera_id=camera_id,
                 model=model,
                 trust_model=trust_model,
+                reid=reid,
                 start=start,
                 entrance=entrance,
                 every=every,
@@ -126,6 +134,7 @@ def watch(
                 picture_rate=picture_rate,
                 publish=publish,
                 publish_layout=publish_layout,
+                explain=explain,
                 metrics_port=metrics_port,
                 show=show,
                 heatmap=heatmap,
@@ -175,6 +184,7 @@ def run(
     camera_id: str | None = None,
     model: Path | None = None,
     trust_model: bool = False,
+    reid: Path | None = None,
     start: str | None = None,
     entrance: Entrance | None = None,
     every: int = 1,
@@ -185,6 +195,7 @@ def run(
     publish_layout: bool = True,
     show: Path | None = None,
     heatmap: Path | None = None,
+    explain: bool = False,
     metrics_port: int | None = None,
     stop: threading.Event | None = None,
 ) -> Counter[str]:
@@ -204,6 +215,7 @@ def run(
 
     from producers.cameras import CameraError
     from producers.cameras.annotate import Show
+    from producers.cameras.appearance import model as describer
     from producers.cameras.heatmap import HeatMap
     from producers.cameras.observations import Observer
     from producers.cameras.people import load_detector, require_vision
@@ -276,8 +288,9 @@ def run(
         looked, first, began = 0, None, 0.0
         shop = Shop(store, scenes, salt=_salt(settings))
         uniform = store.staff.uniform if store.staff else []
+        describe = describer(reid) if reid is not None else None
         cameras = {
-            camera: Camera(one, scenes[camera], Observer(uniform), calendar, wanted[camera])
+            camera: Camera(one, scenes[camera], Observer(uniform, describe), calendar, wanted[camera])
             for camera, one in opened.items()
         }
         if metrics_port is not None:
@@ -314,6 +327,8 @@ def run(
         f" {'published' if publish else 'found'} {counts} of {store.store_id}",
         err=True,
     )
+    for decision in shop.decisions if explain else ():
+        typer.echo(decision.told(), err=True)
     return seen
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -154,6 +155,15 @@ class Decision:
     """Of the best candidate."""
     second: float | None = None
     """What the second best scored."""
+
+    def told(self) -> str:
+        """In one line."""
+        at = datetime.fromtimestamp(self.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        second = "" if self.second is None else f", the next {self.second:.2f}"
+        return (
+            f"{at} {self.camera_id} {self.stranger_id} {self.outcome} with {self.visitor_id}: {self.kind}"
+            f" {self.score:.2f} of {self.threshold:.2f}{second}"
+        )
 
 
 def assign(options: Mapping[int, Sequence[Candidate]], margin: float) -> dict[int, tuple[Candidate, bool]]:

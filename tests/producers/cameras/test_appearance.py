@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from producers.cameras.appearance import CHROMA, LIGHTNESS, clothes, hidden, histogram, shades_of, to_lab, uniform_share
+from producers.cameras import CameraError
+from producers.cameras.appearance import (
+    CHROMA,
+    LIGHTNESS,
+    clothes,
+    hidden,
+    histogram,
+    model,
+    shades_of,
+    to_lab,
+    uniform_share,
+)
 from producers.cameras.identity import likeness
 from producers.cameras.observations import Observation, Observer
 
@@ -171,3 +183,44 @@ def test_nothing_is_told_of_who_is_small_cut_off_or_hidden(vision: None) -> None
     assert [one.uniform is not None for one in found] == [False, True, False, False, False]
     assert [one.track_id for one in found] == list(range(5))
     assert seen(picture()) == []
+
+
+def reid_model(path: Path, shape: tuple[int, ...] = (1, 3, 32, 16), outputs: int = 1) -> Path:
+    """A network whose vector is the mean colour of the picture."""
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    picture = ops.parameter(shape, np.float32)
+    mean = ops.reduce_mean(picture, np.array(range(2, len(shape))), keep_dims=False)
+    ov.save_model(ov.Model([mean] * outputs, [picture]), path)
+    return path
+
+
+@pytest.mark.vision
+def test_a_re_identification_model_takes_the_place_of_colours(vision: None, tmp_path: Path) -> None:
+    import supervision as sv
+
+    describe = model(reid_model(tmp_path / "reid.xml"))
+    red, blue = (200, 250, 160, RED, RED), (420, 300, 200, BLUE, BLUE)
+    boxes = [[x - h // 6, y - h, x + h // 6, y] for x, y, h, _, _ in (red, blue)]
+    found = sv.Detections(np.array(boxes, np.float32), None, np.ones(2, np.float32), None, np.arange(2))
+    first, other = Observer(("#2850aa",), describe).see(picture(red, blue), found)
+    assert first.appearance is not None and first.appearance.shape == (3,)
+    assert np.linalg.norm(first.appearance) == pytest.approx(1, abs=1e-5)
+    assert like(first, first) == pytest.approx(1)
+    assert like(first, other) < 0.95
+    assert other.uniform is not None and other.uniform > 0.9
+
+
+@pytest.mark.vision
+@pytest.mark.parametrize("case", ["missing", "text", "batch", "outputs"])
+def test_a_model_that_is_no_re_identification_model(vision: None, tmp_path: Path, case: str) -> None:
+    path = tmp_path / "reid.xml"
+    if case == "text":
+        path.write_text("not a model")
+    elif case == "batch":
+        reid_model(path, shape=(4, 3, 32, 16))
+    elif case == "outputs":
+        reid_model(path, outputs=2)
+    with pytest.raises(CameraError, match="reid"):
+        model(path)

@@ -14,6 +14,7 @@ from producers.cameras.identity import (
     UNLIKE,
     UNSEEN,
     Candidate,
+    Decision,
     Identity,
     Kind,
     assign,
@@ -68,6 +69,12 @@ def test_clothes_speak_against_a_place_and_their_absence_lessens_it() -> None:
     assert with_clothes(0.9, 1.0) == 0.9
     assert with_clothes(0.8, None) == pytest.approx(0.8 * UNSEEN)
     assert likeness(None, np.ones(3, np.float32)) is None
+
+
+def test_a_decision_is_told_in_one_line() -> None:
+    decision = Decision(1_795_000_000_250, "C", "VIS_b", "ambiguous", Kind.REENTRY, 0.913, 0.88, "VIS_a", 0.9)
+    told = "2026-11-18T11:06:40.250+00:00 C VIS_b ambiguous with VIS_a: reentry 0.91 of 0.88, the next 0.90"
+    assert decision.told() == told
 
 
 def candidate(visitor: int, score: float, threshold: float = 0.5) -> Candidate:
