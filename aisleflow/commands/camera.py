@@ -19,7 +19,6 @@ from producers.cameras import Entrance
 
 if TYPE_CHECKING:
     from aisleflow.settings import Settings
-    from schemas.events import StoreLayout
 
 # Looks a second at a live camera: people are followed well from here on (docs/cameras.md), and more cost more.
 LIVE_RATE = 5.0
@@ -217,6 +216,7 @@ def run(
     from producers.cameras.annotate import Show
     from producers.cameras.appearance import model as describer
     from producers.cameras.heatmap import HeatMap
+    from producers.cameras.layouts import read_layout
     from producers.cameras.observations import Observer
     from producers.cameras.people import load_detector, require_vision
     from producers.cameras.publish import Publisher
@@ -229,7 +229,7 @@ def run(
     from schemas.events import dump
     from schemas.layouts import StoreCalendar
 
-    store = _layout(layout)
+    store = read_layout(layout)
     if isinstance(sources, Mapping):
         addresses = {camera_of(store, camera): address for camera, address in sources.items()}
     else:
@@ -379,21 +379,6 @@ def _salt(settings: Settings) -> bytes:
         return secrets.visitor_salt(settings.data_dir)
     except secrets.SecretsError as error:
         raise CameraError(str(error)) from error
-
-
-def _layout(path: Path) -> StoreLayout:
-    from pydantic import ValidationError
-
-    from producers.cameras import CameraError
-    from schemas.events import StoreLayout, as_problem
-
-    try:
-        return StoreLayout.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CameraError(f"the layout {path} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        field, reason = as_problem(error)
-        raise CameraError(f"the layout {path} is not valid: {field or 'document'}: {reason}") from error
 
 
 def _start(text: str | None) -> datetime | None:
