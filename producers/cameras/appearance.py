@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -54,17 +55,17 @@ MID_GREY = 118.0
 
 def to_lab(pixels: Floats) -> Floats:
     """CIE Lab (D65) of BGR pixels of 0 to 255, sRGB, N x 3; lightness 0 to 100."""
-    value = np.clip(pixels[:, ::-1] / 255, 0, 1)
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ _TO_XYZ
+    xyz = _LINEAR[np.clip(pixels, 0, 255).astype(np.uint8)] @ _TO_XYZ
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    x, y, z = f.T
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1).astype(np.float32)
+    return np.asarray(f @ _FROM_XYZ - _BLACK, np.float32)
 
 
-_TO_XYZ = np.array(
-    [[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]], np.float32
-) / np.array([0.95047, 1.0, 1.08883], np.float32)
+_VALUES = np.arange(256, dtype=np.float32) / 255
+_LINEAR = np.where(_VALUES <= 0.04045, _VALUES / 12.92, ((_VALUES + 0.055) / 1.055) ** 2.4).astype(np.float32)
+# Blue, green and red to X, Y and Z over those of white.
+_TO_XYZ = np.array([[0.18995, 0.0722, 0.87307], [0.37624, 0.7152, 0.10950], [0.43395, 0.2126, 0.01774]], np.float32)
+_FROM_XYZ = np.array([[0, 500, 0], [116, -500, 200], [0, 0, -200]], np.float32)
+_BLACK = np.array([16, 0, 0], np.float32)
 
 
 class Light:
@@ -85,16 +86,21 @@ class Light:
 
 def histogram(lab: Floats) -> Floats:
     """Share of each bin, sum 1: a pixel counts for its neighbouring bins by how near it is to their centres."""
-    bins = np.zeros(len(LIGHTNESS) * len(CHROMA) ** 2, np.float32)
-    axes = [_between(lab[:, 0], LIGHTNESS), _between(lab[:, 1], CHROMA), _between(lab[:, 2], CHROMA)]
-    for corner in range(8):
-        index, weight = np.zeros(len(lab), np.intp), np.ones(len(lab), np.float32)
-        for axis, (low, share) in enumerate(axes):
-            upper = corner >> axis & 1
-            index = index * len((LIGHTNESS, CHROMA, CHROMA)[axis]) + low + upper
-            weight = weight * (share if upper else 1 - share)
-        bins += np.bincount(index, weight, len(bins)).astype(np.float32)
-    return bins / np.float32(max(1, len(lab)))
+    (light, light_share), (a, a_share), (b, b_share) = (
+        _between(lab[:, axis], centres) for axis, centres in enumerate((LIGHTNESS, CHROMA, CHROMA))
+    )
+    first = (light * len(CHROMA) + a) * len(CHROMA) + b
+    steps = (len(CHROMA) ** 2, len(CHROMA), 1)
+    index, weight = [], []
+    for up, right, on in product((0, 1), repeat=3):
+        index.append(first + up * steps[0] + right * steps[1] + on * steps[2])
+        weight.append(
+            (light_share if up else 1 - light_share)
+            * (a_share if right else 1 - a_share)
+            * (b_share if on else 1 - b_share)
+        )
+    bins = np.bincount(np.concatenate(index), np.concatenate(weight), len(LIGHTNESS) * len(CHROMA) ** 2)
+    return (bins / max(1, len(lab))).astype(np.float32)
 
 
 def _between(values: Floats, centres: Floats) -> tuple[npt.NDArray[np.intp], Floats]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from producers.cameras.appearance import (
     EDGE,
     HIDDEN,
@@ -77,8 +79,10 @@ class Observer:
 
     def _clothes(self, image: Image, box: Box, light: Floats) -> tuple[Descriptor, float | None]:
         upper = part(image, box, UPPER)
-        uniform = uniform_share(to_lab(upper * light), self._uniform) if len(self._uniform) else None
-        if self._describe is not None:
-            return self._describe(image, box), uniform
-        lower = part(image, box, LOWER)
-        return clothes(to_lab(upper * light), to_lab(lower * light)), uniform
+        if self._describe is not None and not len(self._uniform):
+            return self._describe(image, box), None
+        # Both parts at once: small arrays cost by the call.
+        both = to_lab(np.concatenate([upper, part(image, box, LOWER)]) * light)
+        chest, legs = both[: len(upper)], both[len(upper) :]
+        uniform = uniform_share(chest, self._uniform) if len(self._uniform) else None
+        return (clothes(chest, legs) if self._describe is None else self._describe(image, box)), uniform
