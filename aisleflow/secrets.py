@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -80,7 +81,8 @@ def visitor_salt(data_dir: Path) -> bytes:
     """
     path = data_dir / "visitor-salt"
     try:
-        if not path.exists():
+        # Another process may be making it at the same moment.
+        with suppress(FileExistsError):
             _keep(path, secrets.token_urlsafe(32))
         salt = path.read_bytes().strip()
     except OSError as error:

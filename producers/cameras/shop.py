@@ -246,11 +246,11 @@ class _Visitor:
             default=None,
         )
 
-    def see(self, sighting: Sighting) -> Iterator[Draft]:
-        """Its events; a stranger's sighting is kept."""
+    def see(self, sighting: Sighting, *, only_line: bool = False) -> Iterator[Draft]:
+        """Its events, or those of the entrance line alone; a stranger's sighting is kept."""
         if not self.known:
             self.held.append(sighting)
-        yield from self.presence.see(sighting)
+        yield from self.presence.cross(sighting) if only_line else self.presence.see(sighting)
 
 
 @dataclass(slots=True, eq=False)
@@ -469,7 +469,7 @@ class Shop:
             if best is not None and clear and best.visitor in self._visitors:
                 if waited or placed or stranger.good_looks >= GOOD_LOOKS:
                     self._record(stranger, best, options[stranger.number], "merged")
-                    self._merge(stranger, self._visitors[best.visitor], best.kind)
+                    self._merge(stranger, self._visitors[best.visitor])
             elif (
                 not waited
                 or not stranger.drafts
@@ -482,7 +482,7 @@ class Shop:
                 crosses = any(draft.zone is None for draft in stranger.drafts)
                 if crosses and age_ms >= 2 * self._identity.wait_ms:
                     self._record(stranger, best, options[stranger.number], "merged")
-                    self._merge(stranger, self._visitors[best.visitor], best.kind)
+                    self._merge(stranger, self._visitors[best.visitor])
             else:
                 self._make_known(stranger, options[stranger.number])
 
@@ -496,7 +496,7 @@ class Shop:
         best, clear = assign({stranger.number: candidates}, self._identity.margin).get(stranger.number, (None, True))
         if best is not None and clear:
             self._record(stranger, best, candidates, "merged")
-            self._merge(stranger, self._visitors[best.visitor], best.kind)
+            self._merge(stranger, self._visitors[best.visitor])
         elif not self._may_be_told_of(stranger, candidates) and (best is None or best.kind is not Kind.OVERLAP):
             self._make_known(stranger, candidates)
 
@@ -582,8 +582,9 @@ class Shop:
             strict = True
         yield self._candidate(visitor, kind, like, self._identity.score[Kind.REENTRY] if strict else None)
 
-    def _merge(self, stranger: _Visitor, visitor: _Visitor, kind: Kind) -> None:
+    def _merge(self, stranger: _Visitor, visitor: _Visitor) -> None:
         """The stranger is this visitor, and always was."""
+        told_ms = visitor.last_ms
         del self._visitors[stranger.number]
         for camera_id, track in stranger.tracks.items():
             track.visitor = visitor
@@ -594,12 +595,9 @@ class Shop:
             visitor.looks.setdefault(camera_id, _Look()).join(look)
         if stranger.last_ms >= visitor.last_ms:
             visitor.last_ms, visitor.last_camera, visitor.absent = stranger.last_ms, stranger.last_camera, False
-        for sighting in stranger.held:
-            if kind is Kind.OVERLAP and visitor.known and sighting.at_ms < stranger.last_ms:
-                # What the other camera has told already of these moments stands; only the line is this camera's own.
-                self._take(visitor, visitor.presence.cross(sighting))
-            else:
-                self._take(visitor, visitor.see(sighting))
+        for sighting in sorted(stranger.held, key=lambda sighting: sighting.at_ms):
+            # What another camera has told already of a moment stands; only the line is this camera's own.
+            self._take(visitor, visitor.see(sighting, only_line=sighting.at_ms < told_ms))
         self._appear(visitor, stranger.last_camera)
 
     def _make_known(self, stranger: _Visitor, candidates: Sequence[Candidate] = ()) -> None:

@@ -28,6 +28,24 @@ def test_a_file_from_before_the_reader_gets_one_and_keeps_the_others(tmp_path: P
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
 
 
+def test_a_salt_is_made_once_readable_by_its_owner_only(tmp_path: Path) -> None:
+    salt = secrets.visitor_salt(tmp_path / "new")
+    assert secrets.visitor_salt(tmp_path / "new") == salt
+    assert secrets.visitor_salt(tmp_path / "other") != salt
+    assert len(salt) >= 32
+    assert stat.S_IMODE((tmp_path / "new" / "visitor-salt").stat().st_mode) == 0o600
+
+
+def test_a_salt_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "visitor-salt").write_text("\n")
+    with pytest.raises(secrets.SecretsError, match="delete it"):
+        secrets.visitor_salt(tmp_path)
+    (tmp_path / "visitor-salt").unlink()
+    (tmp_path / "visitor-salt").mkdir()
+    with pytest.raises(secrets.SecretsError, match="cannot be used"):
+        secrets.visitor_salt(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"clickhouse_writer": 1', "[]"])
 def test_a_damaged_file_says_what_to_do(tmp_path: Path, content: str) -> None:
     (tmp_path / "secrets.json").write_text(content)
