@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from aisleflow.clients import clickhouse_client
 from aisleflow.commands import camera
 from aisleflow.settings import Settings
 from producers.cameras import Entrance
@@ -53,3 +54,6 @@ def test_a_clip_of_six_visitors(
     floor = ask("/stores/CLIP-SHOP/heatmap")["FLOOR"]
     assert floor["frequency"] == 6
     assert floor["avg_dwell_ms"] == pytest.approx(17_000, abs=1_500)
+    query = "SELECT kind, state, reason FROM camera_states FINAL WHERE store_id = 'CLIP-SHOP' ORDER BY timestamp, kind"
+    states = clickhouse_client(world).query(query).result_rows
+    assert (states[0], states[-1]) == (("CHANGE", "ONLINE", ""), ("END", "ONLINE", "the recording is over"))
