@@ -169,7 +169,8 @@ class Decision:
 def assign(options: Mapping[int, Sequence[Candidate]], margin: float) -> dict[int, tuple[Candidate, bool]]:
     """The best of all ways to give each track one of its candidates or none, and no visitor to two tracks.
 
-    A pair is clear when every way without it falls short of the best by more than ``margin``.
+    A pair is clear when every way without it falls short of the best by more than ``margin``, and no other visitor who
+    falls short of the threshold scores as high but for ``margin``.
 
     Args:
         options: Candidates by track.
@@ -189,7 +190,15 @@ def assign(options: Mapping[int, Sequence[Candidate]], margin: float) -> dict[in
         rivals = any(c.visitor != candidate.visitor for c in over[track]) or any(
             c.visitor == candidate.visitor for other, others in over.items() if other != track for c in others
         )
-        clear[track] = candidate, not rivals or best - without > margin
+        # Who falls short of the threshold by a hair is as likely as who passes it by one.
+        near = any(
+            c.visitor != candidate.visitor
+            and c.kind is candidate.kind
+            and c.lead < 0
+            and candidate.score - c.score <= margin
+            for c in options[track]
+        )
+        clear[track] = candidate, not near and (not rivals or best - without > margin)
     return clear
 
 
