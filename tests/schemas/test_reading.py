@@ -500,11 +500,23 @@ def test_reader_and_models_give_one_verdict(record: dict[str, Any]) -> None:
     assert json.loads(bytes(fact.metadata)) == record.get("metadata", {})
 
 
-SCHEMA = Draft202012Validator(export.json_schema(VisitEvent))
+# A schema's patterns are ECMAScript's, where $ is the end; to Python, with which this library looks, also before a last newline.
+SCHEMA = Draft202012Validator(
+    json.loads(
+        json.dumps(export.json_schema(VisitEvent)),
+        object_hook=lambda part: {
+            key: value.removesuffix("$") + r"\Z"
+            if key == "pattern" and isinstance(value, str) and value.endswith("$")
+            else value
+            for key, value in part.items()
+        },
+    )
+)
 
 
 @given(near_events().filter(lambda record: record.get("timestamp") == EVENT["timestamp"]))
 @settings(max_examples=500, deadline=None)
+@example({**EVENT, "camera_id": "0\n"})
 def test_the_exported_schema_gives_the_same_verdict(record: dict[str, Any]) -> None:
     """Except that 3.0 is an integer to JSON Schema: the reader wants it written 3."""
 
