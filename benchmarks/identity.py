@@ -310,7 +310,7 @@ def row(name: str, scores: Sequence[Score]) -> list[Any]:
         name,
         len(scores),
         share(sum(score.door_exact for score in scores), len(scores)),
-        share(2 * ids[0], 2 * ids[0] + ids[1] + ids[2]),
+        share(2 * ids[0], 2 * ids[0] + ids[1] + ids[2]) if ids[0] + ids[2] else "-",
         share(found, found + false),
         share(found, found + missed),
         share(2 * found, 2 * found + false + missed),
