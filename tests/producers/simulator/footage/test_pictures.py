@@ -25,7 +25,7 @@ def _some(seed: int, first: int, number: int) -> list[Shot]:
 
 
 @pytest.mark.vision
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 9999))
 def test_a_seed_makes_the_same_frames(vision: None, seed: int) -> None:
     one, two = _some(seed, 90, 3), _some(seed, 90, 3)
@@ -37,7 +37,7 @@ def test_a_seed_makes_the_same_frames(vision: None, seed: int) -> None:
 
 
 @pytest.mark.vision
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 9999))
 def test_boxes_stand_where_people_do(vision: None, seed: int) -> None:
     """Who is wholly in view has the feet at the box's lower edge and the height of the projected person."""

@@ -70,7 +70,7 @@ PROMISES = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=SEEDS)
 def test_scenes_hold_what_they_promise(kind: str, seed: int) -> None:
     shown = scene(seed, kind)
@@ -83,7 +83,7 @@ def test_scenes_hold_what_they_promise(kind: str, seed: int) -> None:
         assert there[0].sum() + made["ENTRY"] + made["REENTRY"] - made["EXIT"] == there[-1].sum()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=SEEDS)
 def test_the_layout_fits_the_pictures(seed: int) -> None:
     """Feet inside lie on the line's inner side and in the zone's polygon; marks on the floor are where they say."""
@@ -107,7 +107,7 @@ def test_the_layout_fits_the_pictures(seed: int) -> None:
                 assert np.min(corners, axis=0)[0] <= middle[0] <= np.max(corners, axis=0)[0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=SEEDS)
 def test_people_keep_out_of_furniture_and_of_each_other(seed: int) -> None:
     shown = scene(seed)
@@ -121,7 +121,7 @@ def test_people_keep_out_of_furniture_and_of_each_other(seed: int) -> None:
     assert min(apart_m, default=9) > 0.2
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=SEEDS)
 def test_a_seed_makes_one_scene(seed: int) -> None:
     one, two = scene(seed), scene(seed)
@@ -129,7 +129,7 @@ def test_a_seed_makes_one_scene(seed: int) -> None:
     assert np.array_equal(one.places, two.places, equal_nan=True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=SEEDS)
 def test_clothes_differ(seed: int) -> None:
     wardrobe = Wardrobe(np.random.default_rng(seed), (40, 60, 200))
