@@ -96,8 +96,8 @@ _READING_SETTING = re.compile(
     r"max_(block_size|rows_to_read|bytes_to_read)|session_timezone|final|join_use_nulls|extremes|"
     r"cancel_http_readonly_queries_on_client_close"
 )
-#: What the API may choose besides: it knows how its queries share the machine.
-_READER_SETTINGS = {"max_threads", "do_not_merge_across_partitions_select_final"}
+# The API may choose what does neither: it knows how its queries share the machine, and clickhouse-connect sends what it likes.
+_NAMES_A_PLACE = re.compile("schema|template|path|file|url|script|readonly")
 #: What who reads may lower and never raise.
 READING_LIMITS = {"max_execution_time": 30, "max_result_rows": 1_000_000, "max_memory_usage": 4 * 1024**3}
 _WRITER_DEFAULTS = {"max_query_size": MAX_STATEMENT_BYTES, "max_execution_time": 600}
@@ -241,8 +241,11 @@ class Engine:
         settings |= {"result_overflow_mode": "throw", "log_comment": query.mark}
         if query.database:
             connection.query(f"USE {_identifier(query.database)}")
-        # 1: no writing and no further settings; 2: settings may still be given in the query.
-        settings["readonly"] = 1 if query.user != WRITER else 2 if query.safe_method else settings.get("readonly", 0)
+        # 1: no writing and no further settings; 2: settings may still be given, which clickhouse-connect asks before it does.
+        if query.user == WRITER:
+            settings["readonly"] = 2 if query.safe_method else settings.get("readonly", 0)
+        else:
+            settings["readonly"] = 1 if query.user == ANALYST else 2
         assignments = (f"{name}={quote(str(value))}" for name, value in settings.items())
         connection.query(f"SET {', '.join(assignments)}")
 
@@ -261,7 +264,7 @@ class Engine:
 def _allowed(user: str, name: str, value: str) -> str:
     if not _SETTING_NAME.fullmatch(name):
         raise StatementError(115, "UNKNOWN_SETTING", f"Unknown setting {name[:100]!r}")
-    if user == WRITER or _READING_SETTING.fullmatch(name) or (user == READER and name in _READER_SETTINGS):
+    if user == WRITER or _READING_SETTING.fullmatch(name) or _is_readers(user, name):
         return value
     limit = READING_LIMITS.get(name)
     if limit is None:
@@ -270,6 +273,10 @@ def _allowed(user: str, name: str, value: str) -> str:
         if 0 < float(value) <= limit:
             return value
     return str(limit)
+
+
+def _is_readers(user: str, name: str) -> bool:
+    return user == READER and name not in READING_LIMITS and not _NAMES_A_PLACE.search(name)
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
@@ -24,8 +26,17 @@ def insert(settings: Settings, table: str, rows: list[dict[str, Any]]) -> None:
         client.insert(table, [[row[name] for name in names] for row in rows], column_names=names)
 
 
+def as_reader(settings: Settings) -> Settings:
+    """The same settings with the API's own user, who can only read (``tests.conftest.running_clickhouse``)."""
+    assert settings.clickhouse_url is not None
+    url = urlsplit(settings.clickhouse_url.get_secret_value())
+    place = url._replace(netloc=f"reader:{url.password}-reader@{url.hostname}:{url.port}")
+    return settings.model_copy(update={"clickhouse_url": SecretStr(place.geturl())})
+
+
 def serve(settings: Settings, log: Path) -> AbstractContextManager[Any]:
     """``aisleflow api`` with these settings, as a process."""
+    settings = as_reader(settings)
     assert settings.clickhouse_url is not None
     environment = {
         "AISLEFLOW_KAFKA": settings.kafka_bootstrap,
@@ -42,5 +53,5 @@ def serve(settings: Settings, log: Path) -> AbstractContextManager[Any]:
 @pytest.fixture(scope="module")
 def api(world: Settings) -> Iterator[TestClient]:
     """The API on real parts."""
-    with TestClient(create_app(world, wall=False), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(as_reader(world), wall=False), base_url="http://127.0.0.1") as client:
         yield client
