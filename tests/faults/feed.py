@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import orjson
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from aisleflow.clients import kafka_producer
 from aisleflow.settings import Settings
@@ -77,7 +77,7 @@ class Feed:
         self._settings = settings
         self._url = url
         self._rng = Random(f"feed {seed}")
-        self._producer: Any = kafka_producer(settings, **{"delivery.timeout.ms": 900_000, "log_level": 0})
+        self._producer = self._connect()
         self._per_second = per_second
         self._lock = threading.Lock()
         self._stop, self._going = threading.Event(), threading.Event()
@@ -196,7 +196,17 @@ class Feed:
                 break
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                if not (error.args[0].fatal() or error.args[0].code() == KafkaError._FATAL):
+                    raise
+                # Its numbering and the broker's have parted, and it will never send again: what it had not heard of stays
+                # unacknowledged, and a sender goes on with a new one (as ``api.publisher`` does).
+                self._producer.poll(1)
+                self._producer = self._connect()
         self.sent += 1
+
+    def _connect(self) -> Any:
+        return kafka_producer(self._settings, **{"delivery.timeout.ms": 900_000, "log_level": 0})
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
         with self._lock:

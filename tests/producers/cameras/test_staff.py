@@ -60,6 +60,7 @@ def test_two_tracks_of_one_person_tell_what_one_would(first: str, second: str) -
     joined.join(after(second))
     assert joined.seen == whole.seen
     if joined.seen:
-        assert joined.mean == pytest.approx(whole.mean, abs=0.02)
+        # Each track has forgotten its oldest looks by itself.
+        assert joined.mean == pytest.approx(whole.mean, abs=0.1)
     if joined.seen >= 4 and whole.mean >= 0.52:
         assert joined.verdict
