@@ -68,7 +68,7 @@ DEFAULTS = {
     "handover_s": 1800.0,
     "handover_score": 0.8,
     "reentry_s": 1800.0,
-    "reentry_score": 0.88,
+    "reentry_score": 0.92,
     "margin": 0.03,
 }
 
