@@ -77,11 +77,11 @@ bench-queries: install ## How long answers take over 100 million events of 1,000
 bench-decoding: install ## How fast records are read
 	$(BIN)/python -m benchmarks.decoding
 
-RATE ?= 0
-soak: MINUTES ?= 60
 bench-stages: install ## What each stage of a worker costs an event
 	$(BIN)/python -m benchmarks.stages $(BENCH_ARGS)
 
+RATE ?= 0
+soak: MINUTES ?= 60
 soak: install ## Steady load for MINUTES=60 at RATE=records/s (half of the highest by default): nothing may pile up
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --rate $(RATE)
 
