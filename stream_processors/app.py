@@ -16,6 +16,7 @@ from schemas import topics
 from stream_processors.anomaly_watch import AnomalyWatch
 from stream_processors.derivation import Derivation
 from stream_processors.engine.dead_letters import DeadLetterBox
+from stream_processors.engine.health import HealthReport, worker_name
 from stream_processors.engine.liveness import GroupLag, Liveness
 from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.engine.worker import create_app
@@ -34,8 +35,8 @@ GC_THRESHOLDS = (500_000, 50, 1_000_000)
 logger = log.get(__name__)
 
 
-def build(settings: Settings) -> faust.App:
-    """Wire a worker: Faust, derivation, ClickHouse and the dead letters."""
+def build(settings: Settings, index: int) -> faust.App:
+    """Wire a worker: Faust, derivation, ClickHouse, the dead letters and what it tells of itself."""
     client = clickhouse_client(settings)
     producer = kafka_producer(settings)
     group_lag = GroupLag(settings)
@@ -47,6 +48,16 @@ def build(settings: Settings) -> faust.App:
     watch = AnomalyWatch(
         settings, ClickHouseSink(client), history, producer, derivation.touched_stores, lambda: group_lag.read_until
     )
+    health = HealthReport(settings, worker_name(index), lambda: app.consumer.assignment(), group_lag)
+
+    def beat(seconds: float) -> None:
+        liveness.beat()
+        health.cycle(seconds)
+
+    def start() -> None:
+        liveness.start()
+        health.start()
+
     app = create_app(
         settings,
         DERIVED_TOPICS,
@@ -54,8 +65,8 @@ def build(settings: Settings) -> faust.App:
         finish=derivation.finish,
         on_rebalance=derivation.forget,
         watch=watch.run,
-        beat=liveness.beat,
-        on_start=liveness.start,
+        beat=beat,
+        on_start=start,
     )
     return app
 
@@ -72,7 +83,7 @@ def run(settings: Settings, index: int) -> None:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     gc.set_threshold(*GC_THRESHOLDS)
     start_http_server(settings.metrics_port + index, addr="127.0.0.1")
-    app = build(settings)
+    app = build(settings, index)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = faust.Worker(app, loop=loop, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)

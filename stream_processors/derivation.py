@@ -35,6 +35,7 @@ from schemas.reading import (
     read_visit_events,
 )
 from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
+from stream_processors.engine import dead_letters
 from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
@@ -353,7 +354,7 @@ class Derivation:
             TooManyInvalid, CannotWrite, CannotBury: nothing may be acknowledged; the worker must stop.
         """
         stores, token, cycle = self._stores, prepared.token, prepared.cycle
-        await self._bury(cycle)
+        await self._bury(cycle, token)
         parted = self._part(prepared)
         with _timed("insert_facts"):
             await self._insert_facts(parted, cycle, token)
@@ -378,7 +379,7 @@ class Derivation:
             # Last: a visit's row vouches for its zone visits.
             await self._sink.insert("visits", VISIT_COLUMNS, rows.visits, token)
 
-    async def _bury(self, cycle: Cycle) -> None:
+    async def _bury(self, cycle: Cycle, token: str) -> None:
         self._outcomes.append((cycle.records, len(cycle.refused)))
         while sum(records for records, _ in self._outcomes) - self._outcomes[0][0] >= INVALID_WINDOW:
             self._outcomes.popleft()
@@ -390,6 +391,8 @@ class Derivation:
                 "raise AISLEFLOW_MAX_INVALID_SHARE to bury them all"
             )
         await self._dead_letters.put(cycle.refused)
+        rows = dead_letters.letter_rows(cycle.refused)
+        await self._sink.insert(dead_letters.TABLE, dead_letters.COLUMNS, rows, token)
 
     def _part(self, prepared: Prepared) -> Parted:
         """Part what is new from what is stored, now that the cycle before is stored too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -118,6 +119,7 @@ def replay(
             )
             return
         outcome = desk.replay(choice, edits)
+        _tell_untold(desk)
     typer.echo(f"{outcome.published:,} replayed to {desk.source}")
     for at, refusal in outcome.unreadable[:KINDS_SHOWN]:
         where = f"{refusal.field}: " if refusal.field else ""
@@ -139,15 +141,25 @@ def drop(
     """List letters no more. Kafka keeps their bytes until the topic's 90 days are over, and `show` still finds them."""
     choice = _choice(offset, field, every)
     with _desk(topic) as desk:
-        offsets = [letter.offset for letter in desk.waiting(choice)]
-        if not offsets:
+        letters = [replace(letter, value=None) for letter in desk.waiting(choice)]
+        if not letters:
             typer.echo(f"dead-letters: no such letter of {desk.source} waits", err=True)
             raise typer.Exit(1)
         # What is buried while somebody thinks about the question stays.
         if not yes:
-            typer.confirm(f"Drop {len(offsets):,} dead letters of {desk.source}?", abort=True)
-        desk.mark(offsets, "dropped")
-    typer.echo(f"{len(offsets):,} dropped")
+            typer.confirm(f"Drop {len(letters):,} dead letters of {desk.source}?", abort=True)
+        desk.mark([letter.offset for letter in letters], "dropped")
+        desk.note(letters, "dropped")
+        _tell_untold(desk)
+    typer.echo(f"{len(letters):,} dropped")
+
+
+def _tell_untold(desk: Desk) -> None:
+    if desk.untold:
+        typer.echo(
+            f"dead-letters: done, but ClickHouse's table dead_letters still lists them as waiting: {desk.untold}",
+            err=True,
+        )
 
 
 def _choice(offsets: list[int] | None, field: str | None, every: bool) -> Choice:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,17 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, BinaryIO, Literal
 
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from urllib3.exceptions import HTTPError
 
-from aisleflow.clients import kafka_producer, raise_on
+from aisleflow.clients import clickhouse_client, kafka_producer, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.reading import Refusal, read_camera_health, read_layout, read_transaction, read_visit_event
+from stream_processors.engine.dead_letters import COLUMNS, TABLE
+from stream_processors.engine.sink import ClickHouseSink
 
 Handled = Literal["replayed", "dropped"]
 Span = tuple[int, int]
@@ -70,6 +76,15 @@ class Letter:
     def is_mark(self) -> bool:
         """Whether it says what was done with others."""
         return MARK_HEADER in self.headers
+
+    def row(self, handled: Handled) -> tuple[Any, ...]:
+        """Its row in the table ``dead_letters``."""
+        field, reason = self.kind
+        return (
+            *(self.headers.get("topic", ""), int(self.headers.get("partition", 0)), int(self.headers.get("offset", 0))),
+            *(self.at_ms / 1000, self.headers.get("stage", ""), field or "record", reason),
+            *((self.key or b"").decode(errors="replace"), handled),
+        )
 
     def marked(self) -> list[Span]:
         """The offsets that a mark is about."""
@@ -144,6 +159,8 @@ class Desk:
         self.source = source.name
         self._source_topic = settings.topic_prefix + source.name
         self._topic = settings.topic_prefix + source.dead_letters
+        self.untold = ""
+        """Why ClickHouse's table ``dead_letters`` does not know what was done; empty if it does."""
 
     def summary(self) -> Summary:
         """How many letters wait, and why."""
@@ -180,7 +197,7 @@ class Desk:
         outcome = Replayed()
         letters = self.waiting(choice)
         while batch := list(islice(letters, BATCH)):
-            records, offsets = [], []
+            records, published = [], []
             for letter in batch:
                 edited = (edits or {}).get(letter.offset)
                 value = letter.value if edited is None else edited
@@ -191,9 +208,10 @@ class Desk:
                 key = letter.key if edited is None or found is None else found.encode()
                 origin = {"replayed_from": f"{self._topic}/{letter.offset}"}
                 records.append((self._source_topic, key, value, origin))
-                offsets.append(letter.offset)
+                published.append(letter)
             self._publish(records)
-            self.mark(offsets, "replayed")
+            self.mark([letter.offset for letter in published], "replayed")
+            self.note(published, "replayed")
             outcome.published += len(records)
         return outcome
 
@@ -218,6 +236,23 @@ class Desk:
         for start in range(0, len(spans), SPANS_PER_MARK):
             value = json.dumps({"offsets": spans[start : start + SPANS_PER_MARK]}).encode()
             self._publish([(self._topic, None, value, {MARK_HEADER: handled})])
+
+    def note(self, letters: Iterable[Letter], handled: Handled) -> None:
+        """Say in ClickHouse's table ``dead_letters`` what was done with letters; ``untold`` says why that failed.
+
+        Marks are the truth, the table is for dashboards: an installation may have none.
+        """
+        rows = [letter.row(handled) for letter in letters]
+        try:
+            if rows and self._settings.clickhouse_url is not None:
+                # A worker's `updated_at` is the server's time of insertion, and so is this one, which is later.
+                ClickHouseSink(self._clickhouse).insert_blocking(TABLE, COLUMNS, rows, str(uuid.uuid4()))
+        except (ClickHouseError, HTTPError, OSError) as error:
+            self.untold = str(error).splitlines()[0]
+
+    @cached_property
+    def _clickhouse(self) -> Client:
+        return clickhouse_client(self._settings)
 
     @cached_property
     def _producer(self) -> Producer:

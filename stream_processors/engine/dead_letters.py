@@ -7,7 +7,10 @@ stands.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -15,6 +18,9 @@ from aisleflow import log, metrics
 from schemas.reading import Refusal
 
 logger = log.get(__name__)
+
+TABLE = "dead_letters"
+COLUMNS = ("topic", "partition", "offset", "at", "stage", "error", "message", "store_id", "handled")
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,19 @@ class DeadLetter:
             ("field", self.refusal.field.encode(errors="replace")),
             ("error", self.refusal.reason.encode(errors="replace")),
         ]
+
+
+def letter_rows(letters: Iterable[DeadLetter]) -> list[tuple[Any, ...]]:
+    """Letters buried now as rows of ``dead_letters``: why and where, without their bytes."""
+    now = time.time()
+    return [
+        (
+            *(letter.source_topic, letter.partition, letter.offset, round(now, 3), letter.stage),
+            *(letter.refusal.field or "record", letter.refusal.reason),
+            *((letter.key or b"").decode(errors="replace"), ""),
+        )
+        for letter in letters
+    ]
 
 
 class CannotBury(Exception):

@@ -53,17 +53,25 @@ class GroupLag:
         Raises:
             KafkaException: the broker does not answer.
         """
-        total = 0
         now = time.time()
+        ends, confirmed = self.offsets(held)
+        for place, end in ends.items():
+            metrics.LAG.labels(*map(str, place)).set(end - confirmed[place])
+        self._note(now, ends, confirmed)
+        return sum(ends.values()) - sum(confirmed.values())
+
+    def offsets(self, held: Iterable[tuple[str, int]]) -> tuple[dict[Place, int], dict[Place, int]]:
+        """The end of each of these partitions, and what of it is confirmed. May be called from any thread.
+
+        Raises:
+            KafkaException: the broker does not answer.
+        """
         ends, confirmed = {}, {}
         for partition in self._consumer.committed([TopicPartition(*name) for name in held], timeout=5):
             first, end = self._consumer.get_watermark_offsets(partition, timeout=5)
             place = (partition.topic, partition.partition)
             ends[place], confirmed[place] = end, partition.offset if partition.offset >= 0 else first
-            metrics.LAG.labels(*map(str, place)).set(end - confirmed[place])
-            total += end - confirmed[place]
-        self._note(now, ends, confirmed)
-        return total
+        return ends, confirmed
 
     def _note(self, now: float, ends: dict[Place, int], confirmed: dict[Place, int]) -> None:
         """What was on the log at an earlier time and is confirmed now had been read by then."""

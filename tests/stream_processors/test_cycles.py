@@ -43,7 +43,7 @@ class Told:
         await self.gate.wait()
 
     def cycles(self, *, gather_s: float = 0.0, max_records: int = 100) -> Cycles[str]:
-        return Cycles(self.prepare, self.derive, lambda: self.log.append("beat"), gather_s, max_records)
+        return Cycles(self.prepare, self.derive, lambda _: self.log.append("beat"), gather_s, max_records)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -204,7 +204,7 @@ def test_whatever_a_cycle_raises_ends_the_process_unacknowledged(raised: str, wh
             raise {raised}
 
         async def main():
-            cycles = Cycles(prepare, finish, lambda: print("IT-BEAT", flush=True), 0, 10)
+            cycles = Cycles(prepare, finish, lambda _: print("IT-BEAT", flush=True), 0, 10)
             await cycles.offer(SimpleNamespace(value=SimpleNamespace(records=[1]), ack=lambda: print("IT-ACKED", flush=True)))
             await _or_leave(cycles.run())
 

@@ -16,17 +16,19 @@ from click.testing import Result
 from confluent_kafka import Consumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from aisleflow.cli import app
-from aisleflow.clients import kafka_producer
+from aisleflow.clients import clickhouse_client, kafka_producer
 from aisleflow.commands.dead_letters import printable
 from aisleflow.settings import Settings
 from schemas.reading import Refusal
 from schemas.topics import VISIT_EVENTS
-from stream_processors.engine import dead_letter_desk
+from stream_processors.engine import dead_letter_desk, dead_letters
 from stream_processors.engine.dead_letter_desk import Choice, Desk, read_edited, spans_over, write_for_editing
 from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
+from stream_processors.engine.sink import ClickHouseSink
 
 TOPIC = VISIT_EVENTS.name
 
@@ -48,7 +50,7 @@ def event(**fields: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def settings(kafka: str, make_world: Callable[..., Settings]) -> Settings:
-    return make_world(kafka, None)
+    return make_world(kafka, None).model_copy(update={"clickhouse_url": None})
 
 
 @pytest.fixture
@@ -381,3 +383,40 @@ def test_a_file_for_editing_keeps_everything_but_line_breaks(values: dict[int, b
 @given(st.binary())
 def test_printable_is_printable(data: bytes) -> None:
     assert printable(data).isprintable()
+
+
+def test_the_table_knows_what_was_replayed_and_dropped(
+    kafka: str, clickhouse: str, make_world: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_world(kafka, clickhouse)
+    monkeypatch.setattr("aisleflow.settings.settings", lambda: settings)
+    source = settings.topic_prefix + TOPIC
+    buried = [
+        DeadLetter(source, 3, 40 + i, b"S1", value, "read", Refusal("timestamp", "is missing"))
+        for i, value in enumerate((event(), event(), b"{"))
+    ]
+    asyncio.run(DeadLetterBox(kafka_producer(settings)).put(buried))
+    with clickhouse_client(settings) as client:
+        sink = ClickHouseSink(client)
+        sink.insert_blocking(dead_letters.TABLE, dead_letters.COLUMNS, dead_letters.letter_rows(buried), "cycle")
+        assert command("drop", TOPIC, "--offset", 1, "--yes").exit_code == 0
+        assert command("replay", TOPIC, "--all").exit_code == 1, "one still cannot be read"
+        found = client.query(
+            "SELECT offset, error, store_id, handled FROM dead_letters FINAL ORDER BY offset"
+        ).result_rows
+    assert found == [
+        (40, "timestamp", "S1", "replayed"),
+        (41, "timestamp", "S1", "dropped"),
+        (42, "timestamp", "S1", ""),
+    ]
+
+
+def test_marks_hold_where_clickhouse_is_away(
+    settings: Settings, desk: Desk, bury: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offsets = bury(b"{")
+    away = settings.model_copy(update={"clickhouse_url": SecretStr("http://127.0.0.1:1/x")})
+    monkeypatch.setattr("aisleflow.settings.settings", lambda: away)
+    result = command("drop", TOPIC, "--offset", offsets[0], "--yes")
+    assert (result.exit_code, waiting(desk)) == (0, [])
+    assert "still lists them as waiting" in result.output

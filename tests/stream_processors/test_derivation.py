@@ -172,6 +172,24 @@ async def test_facts_are_stored_as_they_came(log: Log) -> None:
     assert ([float(q) for q in quantities], [float(p) for p in prices]) == ([2.0], [5.25])
 
 
+async def test_dead_letters_are_listed_once_however_often_they_are_buried(log: Log) -> None:
+    batches = log.batches((EVENTS, b"{"), (EVENTS, b'{"event_id": 1}'), (EVENTS, None), event(log.store()))
+    (first, second, third, _) = batches[0].records
+    await derived(log.derivation, batches)
+    log.restart()
+    await derived(log.derivation, batches)
+    found = log.client.query(
+        "SELECT partition, offset, stage, error, message != '', store_id, handled FROM dead_letters FINAL "
+        "WHERE topic = %(topic)s AND offset >= %(first)s ORDER BY offset",
+        {"topic": EVENTS, "first": first.offset},
+    ).result_rows
+    assert found == [
+        (0, first.offset, "read", "record", 1, "key", ""),
+        (0, second.offset, "read", "event_id", 1, "key", ""),
+        (0, third.offset, "read", "record", 1, "key", ""),
+    ]
+
+
 async def test_the_same_id_again_changes_nothing_whatever_it_says(log: Log) -> None:
     store = log.store()
     topic, first = event(store)
