@@ -314,10 +314,20 @@ class StockMovement(Event):
     store_id: StoreId
     timestamp: Timestamp
     sku: Name
-    kind: Literal["RECEIVE", "FILL_SHELF", "SALE", "RETURN", "WASTE", "TRANSFER", "COUNT"]
-    quantity: Quantity
-    location: Literal["SHELF", "BACKROOM"] = "SHELF"
+    kind: Literal["RECEIVE", "FILL_SHELF", "SALE", "RETURN", "WASTE", "TRANSFER", "COUNT"] = Field(
+        description="FILL_SHELF moves from the backroom to the shelf; SALE is for tills that send no receipts."
+    )
+    quantity: Quantity = Field(description="Units or weight; what was found, for a COUNT.")
+    location: Literal["SHELF", "BACKROOM"] = Field(
+        "SHELF", description="Where it was received, sold, wasted, counted, or sent away from."
+    )
     reference: Name | None = Field(None, description="The order, transaction or transfer that it belongs to.")
+    to_store_id: StoreId | None = Field(None, description="Of a TRANSFER: the store that it is sent to.")
+    from_store_id: StoreId | None = Field(
+        None, description="Of a TRANSFER: the store that sent it here. Written by the workers, not by producers."
+    )
+    actor: Name | None = Field(None, description="Who or what moved it: a pseudonym, a scanner, a system.")
+    reason: Annotated[str, Field(max_length=256)] | None = Field(None, description="Why, in words.")
 
 
 class ShelfScan(Event):

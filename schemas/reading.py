@@ -406,7 +406,21 @@ def read_camera_health(raw: bytes, latest_ms: int) -> events.CameraHealth | Refu
     return _read_whole(events.CameraHealth, raw, latest_ms)
 
 
-W = TypeVar("W", events.StoreLayout, events.CameraHealth)
+def read_stock_movement(raw: bytes, latest_ms: int) -> events.StockMovement | Refusal:
+    """Read one record of the ``stock-movements`` topic. Arguments as for ``read_visit_event``."""
+    movement = _read_whole(events.StockMovement, raw, latest_ms)
+    if isinstance(movement, Refusal):
+        return movement
+    if movement.kind == "COUNT" and movement.quantity < 0:
+        return Refusal("quantity", "a count cannot find less than nothing", movement.event_id)
+    if movement.kind != "TRANSFER" and (movement.to_store_id or movement.from_store_id):
+        return Refusal("to_store_id", "only a TRANSFER goes from one store to another", movement.event_id)
+    if movement.store_id in (movement.to_store_id, movement.from_store_id):
+        return Refusal("to_store_id", "a store cannot send to itself: use FILL_SHELF, or two COUNTs", movement.event_id)
+    return movement
+
+
+W = TypeVar("W", events.StoreLayout, events.CameraHealth, events.StockMovement)
 
 
 def _read_whole(event: type[W], raw: bytes, latest_ms: int) -> W | Refusal:

@@ -56,5 +56,5 @@ class Upcaster:
         return {**record, VERSION_FIELD: self.present}
 
 
-UPCASTERS = {"VisitEvent": Upcaster(), "Transaction": Upcaster(), "StoreLayout": Upcaster(), "CameraHealth": Upcaster()}
+UPCASTERS = {name: Upcaster() for name in ("VisitEvent", "Transaction", "StoreLayout", "CameraHealth", "StockMovement")}
 """By the name of the event."""

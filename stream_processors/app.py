@@ -1,10 +1,11 @@
-"""The stream worker as a program: derivations on the engine."""
+"""The stream workers as programs: derivations on the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
+from typing import Literal
 
 import faust
 from prometheus_client import start_http_server
@@ -21,12 +22,18 @@ from stream_processors.engine.liveness import GroupLag, Liveness
 from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.engine.worker import create_app
 from stream_processors.history import History
+from stream_processors.stock.derivation import StockDerivation
+from stream_processors.stock.history import StockHistory
 
 # One derivation joins the first three, so one worker must hold the same partition of each.
 DERIVED_TOPICS = (
     *(topics.VISIT_EVENTS.name, topics.TRANSACTIONS.name, topics.STORE_LAYOUTS.name),
     topics.CAMERA_HEALTH.name,
 )
+# The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
+STOCK_TOPICS = (topics.STOCK_MOVEMENTS.name, topics.TRANSACTIONS.name)
+
+Derives = Literal["visits", "stock"]
 
 # Collections of the young only: the state, millions of objects, has no cycles, and passes over it would cost more than
 # deriving. What cycles there are come from a request or a task, and die young.
@@ -35,20 +42,17 @@ GC_THRESHOLDS = (500_000, 50, 1_000_000)
 logger = log.get(__name__)
 
 
-def build(settings: Settings, index: int) -> faust.App:
+def build(settings: Settings, index: int, derives: Derives = "visits") -> faust.App:
     """Wire a worker: Faust, derivation, ClickHouse, the dead letters and what it tells of itself."""
+    if derives == "stock":
+        settings = settings.model_copy(update={"consumer_group": stock_group(settings)})
     client = clickhouse_client(settings)
     producer = kafka_producer(settings)
     group_lag = GroupLag(settings)
     liveness = Liveness(lambda: group_lag.of(app.consumer.assignment()))
     sink = ClickHouseSink(client, liveness.beat)
-    history = History(client)
-    derivation = Derivation(settings, sink, history, DeadLetterBox(producer))
-    # Its own sink: that the watch gets answers does not say that the cycles go on.
-    watch = AnomalyWatch(
-        settings, ClickHouseSink(client), history, producer, derivation.touched_stores, lambda: group_lag.read_until
-    )
-    health = HealthReport(settings, worker_name(index), lambda: app.consumer.assignment(), group_lag)
+    letters = DeadLetterBox(producer)
+    health = HealthReport(settings, worker_name(index, derives), lambda: app.consumer.assignment(), group_lag)
 
     def beat(seconds: float) -> None:
         liveness.beat()
@@ -58,6 +62,25 @@ def build(settings: Settings, index: int) -> faust.App:
         liveness.start()
         health.start()
 
+    if derives == "stock":
+        stock = StockDerivation(settings, sink, StockHistory(client), letters, producer)
+        app = create_app(
+            settings,
+            STOCK_TOPICS,
+            prepare=stock.prepare,
+            finish=stock.finish,
+            on_rebalance=stock.forget,
+            watch=None,
+            beat=beat,
+            on_start=start,
+        )
+        return app
+    history = History(client)
+    derivation = Derivation(settings, sink, history, letters)
+    # Its own sink: that the watch gets answers does not say that the cycles go on.
+    watch = AnomalyWatch(
+        settings, ClickHouseSink(client), history, producer, derivation.touched_stores, lambda: group_lag.read_until
+    )
     app = create_app(
         settings,
         DERIVED_TOPICS,
@@ -71,19 +94,25 @@ def build(settings: Settings, index: int) -> faust.App:
     return app
 
 
-def run(settings: Settings, index: int) -> None:
+def stock_group(settings: Settings) -> str:
+    """The consumer group of the workers that keep the ledger of stock."""
+    return f"{settings.consumer_group}-stock"
+
+
+def run(settings: Settings, index: int, derives: Derives = "visits") -> None:
     """Run a worker until it is told to stop.
 
     Args:
         settings: as for every program.
         index: 0 for the first worker on this machine; its metrics answer on ``metrics_port + index``.
+        derives: what it derives; workers of one kind share the partitions.
     """
     log.configure(settings.log_level)
     for chatty in ("faust", "mode", "aiokafka"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     gc.set_threshold(*GC_THRESHOLDS)
     start_http_server(settings.metrics_port + index, addr="127.0.0.1")
-    app = build(settings, index)
+    app = build(settings, index, derives)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = faust.Worker(app, loop=loop, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)

@@ -55,7 +55,7 @@ class History:
             ValueError: one is no id.
         """
         stored: set[str] = set()
-        for chunk in _chunks(ids, MAX_EVENT_IDS_PER_QUERY):
+        for chunk in chunks(ids, MAX_EVENT_IDS_PER_QUERY):
             # One literal, which ClickHouse parses ten times as fast as a list of them, and the client need not escape:
             # it can hold nothing but ids.
             text = ",".join(chunk)
@@ -69,7 +69,7 @@ class History:
     def stored_transactions(self, identities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """Those of these (store_id, transaction_id) that are stored already, and their times."""
         stored: dict[tuple[str, str], int] = {}
-        for chunk in _chunks(identities):
+        for chunk in chunks(identities):
             query = """SELECT store_id, transaction_id, toUnixTimestamp64Milli(timestamp) FROM transactions
                 WHERE (store_id, transaction_id) IN %(identities)s"""
             stored.update(((row[0], row[1]), row[2]) for row in self._rows(query, {"identities": chunk}))
@@ -107,7 +107,7 @@ class History:
         for day, visitor_id in visits:
             by_name[day.calendar.store_id, visitor_id].append(day)
             keys += [(day.calendar.store_id, utc_date.isoformat(), visitor_id) for utc_date in _utc_dates(day)]
-        for chunk in _chunks(keys):
+        for chunk in chunks(keys):
             query = f"""SELECT {_EVENT_COLUMNS} FROM events FINAL
                 WHERE (store_id, toDate(timestamp), visitor_id) IN %(keys)s"""  # noqa: S608 - a constant list of columns
             for row in self._rows(query, {"keys": chunk}):
@@ -124,7 +124,7 @@ class History:
         events: dict[tuple[str, str], int] = {}
         query = """SELECT store_id, toString(toDate(timestamp)), count() FROM events
             WHERE (store_id, toDate(timestamp)) IN %(keys)s GROUP BY 1, 2"""
-        for keys in _chunks(list({key for day in days for key in _utc_keys(day)})):
+        for keys in chunks(list({key for day in days for key in _utc_keys(day)})):
             events.update(((store_id, date_), count) for store_id, date_, count in self._rows(query, {"keys": keys}))
         portions: list[list[StoreDay]] = []
         room = 0
@@ -289,7 +289,7 @@ class History:
         }
 
 
-def _chunks(items: Sequence[Any], size: int = MAX_IDS_PER_QUERY) -> Iterable[tuple[Any, ...]]:
+def chunks(items: Sequence[Any], size: int = MAX_IDS_PER_QUERY) -> Iterable[tuple[Any, ...]]:
     """The items in tuples that a query can take."""
     return (tuple(items[first : first + size]) for first in range(0, len(items), size))
 

@@ -39,9 +39,9 @@ LAG_COLUMNS = ("topic", "partition", "at", "worker", "lag_records", "behind_ms")
 _COUNTED = (metrics.RECORDS, metrics.DEAD_LETTERS, metrics.DUPLICATES, metrics.ROWS, metrics.SINK_RETRIES)
 
 
-def worker_name(index: int) -> str:
-    """A worker's name: its number on its machine, and the machine."""
-    return f"worker-{index}@{platform.node() or 'unknown'}"
+def worker_name(index: int, derives: str = "visits") -> str:
+    """A worker's name: its number on its machine, and the machine. One that derives stock says so."""
+    return f"{'worker' if derives == 'visits' else derives}-{index}@{platform.node() or 'unknown'}"
 
 
 def total(metric: Counter | Gauge) -> int:
