@@ -15,6 +15,7 @@ from aisleflow.commands import (
     publish,
     rederive,
     simulate,
+    status,
     topics,
     up,
     worker,
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 app.command()(up.up)
 app.command()(doctor.doctor)
+app.command()(status.status)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(worker.worker)
