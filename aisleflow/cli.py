@@ -9,9 +9,11 @@ from aisleflow.commands import (
     dead_letters,
     demo,
     doctor,
+    gate,
     layout,
     live,
     migrate,
+    producers,
     publish,
     rederive,
     simulate,
@@ -34,11 +36,13 @@ app.command()(status.status)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(worker.worker)
+app.command()(gate.gate)
 app.command()(rederive.rederive)
 app.command()(api.api)
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(publish.app, name="publish")
+app.add_typer(producers.app, name="producers")
 app.add_typer(camera.app, name="camera")
 app.add_typer(layout.app, name="layout")
 app.command()(simulate.simulate)

@@ -16,11 +16,27 @@ from aisleflow.settings import Settings
 DeliveryReport = Callable[[KafkaError | None, Message], None]
 
 
+def kafka_config(settings: Settings) -> dict[str, Any]:
+    """Where Kafka is and how it is spoken to, as librdkafka takes it: the beginning of every client's configuration."""
+    config: dict[str, Any] = {"bootstrap.servers": settings.kafka_bootstrap}
+    protocol = settings.kafka_security_protocol
+    if protocol != "PLAINTEXT":
+        config["security.protocol"] = protocol
+    if protocol.endswith("SSL") and settings.kafka_ca_file is not None:
+        config["ssl.ca.location"] = str(settings.kafka_ca_file)
+    if protocol.startswith("SASL"):
+        password = settings.kafka_password
+        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        config["sasl.username"] = settings.kafka_user or ""
+        config["sasl.password"] = password.get_secret_value() if password else ""
+    return config
+
+
 def kafka_producer(settings: Settings, **overrides: Any) -> Producer:
     """An idempotent producer (``acks=all``, lz4) whose local queue is bounded: a full one raises ``BufferError``."""
     return Producer(
         {
-            "bootstrap.servers": settings.kafka_bootstrap,
+            **kafka_config(settings),
             "enable.idempotence": True,
             "acks": "all",
             "compression.type": "lz4",

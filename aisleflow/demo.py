@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from aisleflow.clients import kafka_producer, raise_on
+from aisleflow.clients import kafka_config, kafka_producer, raise_on
 from aisleflow.settings import Settings
 from producers.simulator.answers import World
 from producers.simulator.faults import NO_FAULTS, Faults
@@ -273,9 +273,7 @@ def lag(settings: Settings) -> int:
     Raises:
         KafkaException: Kafka does not answer.
     """
-    consumer = Consumer(
-        {"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0}
-    )
+    consumer = Consumer({**kafka_config(settings), "group.id": settings.consumer_group, "log_level": 0})
     try:
         names = [settings.topic_prefix + topic.name for topic in (VISIT_EVENTS, TRANSACTIONS)]
         known = consumer.list_topics(timeout=10).topics

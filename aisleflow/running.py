@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from aisleflow import secrets
-from aisleflow.settings import Settings
+from aisleflow.settings import Settings, as_kafka_user
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def settings_of(data_dir: Path | None) -> Settings:
             setattr(found, setting, ports[part])
     if not found.clickhouse_url and (made := secrets.load(found.data_dir)) is not None:
         found.clickhouse_url = SecretStr(made.clickhouse_url(found.clickhouse_port))
-    return found
+    return as_kafka_user(found, "cli")
 
 
 def parts(data_dir: Path) -> list[RunningPart]:

@@ -1,14 +1,18 @@
 """Passwords of the embedded parts: made once per data directory, kept readable by their owner only."""
 
+import hmac
 import json
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 CLICKHOUSE_DATABASE = "aisleflow"
+#: Our own users at a secured Kafka, beside those that may do everything; aisleflow/access.py says what each may.
+KAFKA_PARTS = ("worker", "gate", "api", "simulator", "cli")
 
 
 class SecretsError(RuntimeError):
@@ -28,6 +32,8 @@ class Secrets(BaseModel):
     clickhouse_analyst: str
     clickhouse_reader: str = Field(default_factory=_password)
     """The API's; files from before it had a user of its own get one."""
+    kafka: str = Field(default_factory=_password)
+    """What the passwords of our own users at a secured Kafka are made from."""
 
     def clickhouse_url(self, port: int) -> str:
         """The embedded server's address for a part that writes."""
@@ -36,6 +42,19 @@ class Secrets(BaseModel):
     def clickhouse_reader_url(self, port: int) -> str:
         """The embedded server's address for a part that only reads."""
         return f"http://reader:{self.clickhouse_reader}@127.0.0.1:{port}/{CLICKHOUSE_DATABASE}"
+
+    def kafka_password(self, user: str) -> str:
+        """The password of one of our own users at the embedded broker, when it is secured. No user's tells another's."""
+        return hmac.digest(self.kafka.encode(), user.encode(), "sha256").hex()
+
+    def kafka_login(self, user: str) -> dict[str, Any]:
+        """The settings with which a part is that user."""
+        return {
+            "kafka_security_protocol": "SASL_PLAINTEXT",
+            "kafka_sasl_mechanism": "SCRAM-SHA-512",
+            "kafka_user": user,
+            "kafka_password": SecretStr(self.kafka_password(user)),
+        }
 
 
 def load(data_dir: Path) -> Secrets | None:
@@ -70,6 +89,11 @@ def load_or_create(data_dir: Path) -> Secrets:
         _keep(completed, text)
         completed.replace(path)
     return made
+
+
+def is_kafka_secured(data_dir: Path) -> bool:
+    """Whether the broker of a data directory was last started with passwords and ACLs (``infra/kafka/broker.py``)."""
+    return (data_dir / "kafka" / "secured").exists()
 
 
 def visitor_salt(data_dir: Path) -> bytes:

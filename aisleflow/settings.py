@@ -5,6 +5,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 from pydantic import Field, SecretStr
@@ -32,6 +33,20 @@ class Settings(BaseSettings):
     )
 
     kafka: str | None = Field(None, description="Bootstrap servers HOST:PORT of your own Kafka; empty starts one.")
+    kafka_secure: bool = Field(
+        False, description="Whether the Kafka that `up` starts wants a password and an ACL for everything."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How Kafka is spoken to; `up --secure` sets this and the next three by itself."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="How the password is proved, with a protocol that begins with SASL."
+    )
+    kafka_user: str | None = Field(None, description="Kafka's user, with a protocol that begins with SASL.")
+    kafka_password: SecretStr | None = Field(None, description="That user's password.")
+    kafka_ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that Kafka's is signed with, for SSL; empty takes the system's."
+    )
     clickhouse_url: SecretStr | None = Field(
         None, description="http(s)://USER:PASSWORD@HOST:PORT/DATABASE of your own ClickHouse; empty starts one."
     )
@@ -79,8 +94,18 @@ class Settings(BaseSettings):
 
 @lru_cache
 def settings() -> Settings:
-    """The settings of this process, read once; without an address of ClickHouse, the one that `up` started."""
+    """The settings of this process, read once; without addresses and users, those of what `up` started."""
     found = Settings()
     if not found.clickhouse_url and (known := secrets.load(found.data_dir)) is not None:
         found.clickhouse_url = SecretStr(known.clickhouse_url(found.clickhouse_port))
-    return found
+    return as_kafka_user(found, "cli")
+
+
+def as_kafka_user(settings: Settings, user: str) -> Settings:
+    """The same settings for one of our own users at the broker that `up --secure` started, if it is that one which they
+    lead to without a user of yours.
+    """
+    own = settings.kafka or settings.kafka_user not in (None, "cli")
+    if own or not secrets.is_kafka_secured(settings.data_dir) or (known := secrets.load(settings.data_dir)) is None:
+        return settings
+    return settings.model_copy(update=known.kafka_login(user))

@@ -264,8 +264,10 @@ class Look:
         from confluent_kafka import Consumer
         from confluent_kafka.admin import AdminClient
 
+        from aisleflow.clients import kafka_config
+
         if self._clients is None:
-            common: dict[str, Any] = {"bootstrap.servers": self._settings.kafka_bootstrap, "log_level": 0}
+            common: dict[str, Any] = {**kafka_config(self._settings), "log_level": 0}
             group = {"group.id": self._settings.consumer_group, "enable.auto.commit": False}
             self._clients = AdminClient(common), Consumer({**common, **group})
         return self._clients

@@ -167,18 +167,22 @@ class Supervisor:
 
     def servers(self) -> list[Part]:
         """Kafka and ClickHouse, unless they are the user's own."""
-        from infra.kafka.broker import answers, responds
+        from aisleflow.clients import kafka_config
+        from infra.kafka.broker import SUPER_USERS, USERS_VARIABLE, answers, responds
 
         found = []
         settings = self.settings
         if not self._own_kafka:
+            users = {user: self._secrets.kafka_password(user) for user in (*SUPER_USERS, *secrets.KAFKA_PARTS)}
+            probe = kafka_config(self.kafka_as("admin")) | {"bootstrap.servers": f"127.0.0.1:{settings.kafka_port}"}
             arguments = ["--data-dir", str(self.data_dir / "kafka"), "--port", str(settings.kafka_port)]
             arguments += ["--controller-port", str(settings.kafka_controller_port)]
             found.append(
                 Part(
                     "kafka",
                     [sys.executable, "-m", "infra.kafka.broker", *arguments],
-                    is_ready=lambda: answers(f"127.0.0.1:{settings.kafka_port}"),
+                    environment={USERS_VARIABLE: json.dumps(users)} if settings.kafka_secure else {},
+                    is_ready=lambda: answers(probe),
                     is_alive=lambda: responds(settings.kafka_port, PROBE_WITHIN_S),
                     port=settings.kafka_port,
                     port_setting="AISLEFLOW_KAFKA_PORT",
@@ -209,20 +213,34 @@ class Supervisor:
             )
         return found
 
+    def kafka_as(self, user: str) -> Settings:
+        """The settings of a part that is this user at a secured Kafka of ours."""
+        if self._own_kafka or not self.settings.kafka_secure:
+            return self.settings
+        return self.settings.model_copy(update=self._secrets.kafka_login(user))
+
     def programs(self) -> list[Part]:
-        """The workers and the API."""
+        """The workers and the API, and the gate where Kafka is secured."""
         settings = self.settings
         found = [self._worker(index) for index in range(settings.workers)]
+        if settings.kafka_secure:
+            found.append(Part("gate", aisleflow_command("gate"), environment(self.kafka_as("gate"))))
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared
         url = f"http://{host}:{settings.api_port}"
         found.append(
             Part(
                 "api",
                 aisleflow_command("api"),
-                # On your own server it is whoever the URL names.
-                environment={}
-                if self._own_clickhouse
-                else {"AISLEFLOW_CLICKHOUSE_URL": self._secrets.clickhouse_reader_url(settings.clickhouse_port)},
+                environment=environment(
+                    # On your own server it is whoever the URL names.
+                    self.kafka_as("api")
+                    if self._own_clickhouse
+                    else self.kafka_as("api").model_copy(
+                        update={
+                            "clickhouse_url": SecretStr(self._secrets.clickhouse_reader_url(settings.clickhouse_port))
+                        }
+                    )
+                ),
                 # Not /health, which waits for Kafka and ClickHouse: an API that starts while they are away is ready too.
                 is_ready=lambda: answers_http(f"{url}/metrics"),
                 is_alive=lambda: answers_http(f"{url}/metrics", PROBE_WITHIN_S),
@@ -240,6 +258,7 @@ class Supervisor:
         return Part(
             f"worker-{index}",
             aisleflow_command("worker", "--index", str(index)),
+            environment(self.kafka_as("worker")),
             is_ready=lambda: answers_http(url),
             is_alive=lambda: answers_http(url, PROBE_WITHIN_S),
             port=port,
@@ -256,6 +275,7 @@ class Supervisor:
         from clickhouse_connect.driver.exceptions import ClickHouseError
         from confluent_kafka import KafkaException
 
+        from aisleflow import access
         from aisleflow.commands import migrate, topics
         from schemas.migrations import MigrationError
 
@@ -264,7 +284,9 @@ class Supervisor:
         except (ClickHouseError, MigrationError, ValueError) as error:
             raise SupervisorError(f"ClickHouse's tables could not be prepared: {error}") from error
         try:
-            topics.ensure(self.settings)
+            topics.ensure(self.kafka_as("admin"))
+            if self.settings.kafka_secure and not self._own_kafka:
+                access.allow(self.kafka_as("admin"), access.parts_grants(self.settings))
         except (KafkaException, topics.TopicsError) as error:
             raise SupervisorError(
                 f"Kafka's topics could not be prepared at {self.settings.kafka_bootstrap}: {error}"
@@ -436,7 +458,8 @@ class Supervisor:
                 if os.getppid() != supervisor:  # it died before the line above
                     os._exit(1)
 
-        own = {name: value for name, value in os.environ.items() if not name.startswith("AISLEFLOW_CLICKHOUSE_")}
+        foreign = ("AISLEFLOW_CLICKHOUSE_", "AISLEFLOW_KAFKA_")
+        own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         with log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 *part.command,
@@ -508,7 +531,8 @@ class Supervisor:
         if api:
             table.add_row("[bold]Wall[/]", f"[bold]{api}/[/]")
             table.add_row("API", f"{api}/openapi.json")
-        table.add_row("Kafka", self.settings.kafka_bootstrap)
+        secured = ", secured: `aisleflow producers add`" if self.settings.kafka_secure and not self._own_kafka else ""
+        table.add_row("Kafka", self.settings.kafka_bootstrap + secured)
         if not self._own_clickhouse:
             where = f"http://127.0.0.1:{self.settings.clickhouse_port}"
             table.add_row("ClickHouse", f"{where} user analyst, password in {self.data_dir / 'secrets.json'}")

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from aisleflow import log
+from aisleflow.clients import kafka_config
 from aisleflow.settings import Settings
 
 POLL_S = 0.05
@@ -86,7 +87,7 @@ class Progress:
         # Never subscribes, so it never joins the group; it only reads what the group has committed.
         return Consumer(
             {
-                "bootstrap.servers": self._settings.kafka_bootstrap,
+                **kafka_config(self._settings),
                 "group.id": self._settings.consumer_group,
                 "enable.auto.commit": False,
                 "client.id": "aisleflow-api-progress",
@@ -134,7 +135,7 @@ class Progress:
         if self._admin is None:
             self._admin = AdminClient(
                 {
-                    "bootstrap.servers": self._settings.kafka_bootstrap,
+                    **kafka_config(self._settings),
                     "client.id": "aisleflow-api-admin",
                     "reconnect.backoff.max.ms": 1000,
                     "log_level": 0,

@@ -12,6 +12,11 @@ DAY_MS = 24 * 3600 * 1000
 STORE_PARTITIONS = 8
 
 
+# Between the name of a topic of facts and a shop's: the topic that this shop's own producers write to, where Kafka lets
+# nobody in without leave. What comes in there is checked and passed on (stream_processors/gate.py).
+DOOR = ".from."
+
+
 @dataclass(frozen=True)
 class Topic:
     """One topic. ``key`` is the event's field that Kafka hashes; ``retention_ms`` -1 keeps records for ever."""

@@ -7,6 +7,7 @@ clean up after themselves. ``kafka`` and ``clickhouse`` alone are for tests that
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -99,15 +100,37 @@ def answers(port: int, path: str = "/ping") -> bool:
 
 
 @contextmanager
-def running_kafka(data_dir: Path, port: int) -> Iterator[str]:
-    """An Apache Kafka of one's own; its bootstrap address."""
+def running_kafka(data_dir: Path, port: int, users: dict[str, str] | None = None) -> Iterator[str]:
+    """An Apache Kafka of one's own, secured if it has users (passwords by name); its bootstrap address."""
     from infra.kafka import broker
 
     command = [sys.executable, "-m", "infra.kafka.broker", "--data-dir", str(data_dir), "--port", str(port)]
     command += ["--controller-port", str(free_port()), "--heap-mb", "384"]
     address = f"127.0.0.1:{port}"
-    with process(command, data_dir.with_suffix(".log"), lambda: broker.answers(address)):
+    probe = broker.Broker(data_dir, port, 0, users=users or {}).client("admin")
+    variables = {broker.USERS_VARIABLE: json.dumps(users)} if users else {}
+    with process(command, data_dir.with_suffix(".log"), lambda: broker.answers(probe), variables):
         yield address
+
+
+@contextmanager
+def secured_kafka(folder: Path) -> Iterator[Settings]:
+    """A secured Kafka of one's own as ``aisleflow up --secure`` starts it, with its topics; settings that lead to it as
+    `cli`, and with ``as_kafka_user`` as any other of our users.
+    """
+    from aisleflow import access, settings
+    from aisleflow.commands import topics
+    from aisleflow.secrets import KAFKA_PARTS, load_or_create
+    from infra.kafka.broker import SUPER_USERS
+
+    known, port = load_or_create(folder), free_port()
+    users = {user: known.kafka_password(user) for user in (*SUPER_USERS, *KAFKA_PARTS)}
+    with running_kafka(folder / "kafka", port, users):
+        found = Settings(_env_file=None, data_dir=folder, kafka=None, kafka_port=port, kafka_secure=True)
+        admin = settings.as_kafka_user(found, "admin")
+        topics.ensure(admin)
+        access.allow(admin, access.parts_grants(admin))
+        yield settings.as_kafka_user(found, "cli")
 
 
 @contextmanager

@@ -36,6 +36,7 @@ def demo(
         Path | None, typer.Option(help="Where data is kept; DATA_DIR/demo, or a temporary folder for --check.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Stream worker processes.")] = None,
+    secure: Annotated[bool, typer.Option("--secure", help="As `aisleflow up --secure`.")] = False,
 ) -> None:
     """Start everything, simulate shops from a week ago until now, and go on live. Ctrl-C stops it.
 
@@ -45,7 +46,9 @@ def demo(
     from aisleflow.demo import Plan
 
     seconds = _seconds(lasting) if check else None
-    raise typer.Exit(run(Plan(shops=shops, seed=seed, pace=pace, faults=faults, check_s=seconds), data_dir, workers))
+    raise typer.Exit(
+        run(Plan(shops=shops, seed=seed, pace=pace, faults=faults, check_s=seconds), data_dir, workers, secure)
+    )
 
 
 def _seconds(text: str) -> float:
@@ -55,7 +58,7 @@ def _seconds(text: str) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
 
 
-def run(plan: Plan, data_dir: Path | None = None, workers: int | None = None) -> int:
+def run(plan: Plan, data_dir: Path | None = None, workers: int | None = None, secure: bool = False) -> int:
     """What the command does; returns its exit code."""
     import asyncio
     import shutil
@@ -79,6 +82,8 @@ def run(plan: Plan, data_dir: Path | None = None, workers: int | None = None) ->
     chosen: dict[str, Any] = {"data_dir": folder, "workers": workers or settings.workers}
     if plan.check_s is not None:
         chosen |= free_ports(settings, chosen["workers"])
+    if secure:
+        chosen["kafka_secure"] = True
     settings = settings.model_copy(update=chosen)
     try:
         supervisor = Supervisor(settings, console=console)
@@ -92,7 +97,7 @@ def run(plan: Plan, data_dir: Path | None = None, workers: int | None = None) ->
 
     async def body() -> int:
         try:
-            return await playing.play(plan, supervisor.settings, url, console, record)
+            return await playing.play(plan, supervisor.kafka_as("simulator"), url, console, record)
         except playing.KafkaException as error:
             console.print(f"[bold red]Kafka failed:[/] {error.args[0]}", highlight=False)
             return 1

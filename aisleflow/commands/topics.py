@@ -18,10 +18,10 @@ def topics() -> None:
     """Create every topic that is missing; existing ones are checked and left alone."""
     from confluent_kafka import KafkaException
 
-    from aisleflow.settings import settings
+    from aisleflow.settings import as_kafka_user, settings
 
     try:
-        created = ensure(settings())
+        created = ensure(as_kafka_user(settings(), "admin"))
     except (KafkaException, TopicsError) as error:
         reason = error.args[0].str() if isinstance(error, KafkaException) else error
         typer.echo(f"topics: {reason} (Kafka at {settings().kafka_bootstrap})", err=True)
@@ -43,9 +43,10 @@ def ensure(settings: Settings, timeout_s: float = 30) -> list[str]:
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
 
+    from aisleflow.clients import kafka_config
     from schemas.topics import TOPICS
 
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap})
+    admin = AdminClient(kafka_config(settings))
     wanted = {settings.topic_prefix + topic.name: topic for topic in TOPICS.values()}
     partitions = {name: topic.partitions_of(settings.store_partitions) for name, topic in wanted.items()}
     there = admin.list_topics(timeout=timeout_s).topics

@@ -15,6 +15,12 @@ def up(
         str | None, typer.Option(metavar="URL", help="Use your own ClickHouse: http(s)://USER:PASSWORD@HOST:PORT/DB.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Stream worker processes.")] = None,
+    secure: Annotated[
+        bool | None,
+        typer.Option(
+            "--secure", help="Kafka wants a password and an ACL for everything; producers come by `producers add`."
+        ),
+    ] = None,
 ) -> None:
     """Start Kafka, ClickHouse, the workers and the API; Ctrl-C stops them, the data stays."""
     import asyncio
@@ -24,6 +30,7 @@ def up(
     from aisleflow.supervisor import Supervisor
 
     given: dict[str, Any] = {"data_dir": data_dir, "kafka": kafka, "clickhouse_url": clickhouse, "workers": workers}
+    given["kafka_secure"] = secure
     chosen = Settings(**{name: value for name, value in given.items() if value is not None})
     try:
         supervisor = Supervisor(chosen)

@@ -21,7 +21,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaException, T
 from pydantic import BaseModel, Field
 
 from aisleflow import log
-from aisleflow.clients import partition_of
+from aisleflow.clients import kafka_config, partition_of
 from aisleflow.settings import Settings
 from api.progress import Offsets, Place, Progress, behind
 from api.words import duration, number
@@ -208,7 +208,7 @@ class _Heads:
         # Assigned by hand: it never joins the group, and commits nothing.
         return Consumer(
             {
-                "bootstrap.servers": self._settings.kafka_bootstrap,
+                **kafka_config(self._settings),
                 "group.id": f"{self._settings.consumer_group}.backlog",
                 "enable.auto.commit": False,
                 # What retention has removed is not waiting any more.

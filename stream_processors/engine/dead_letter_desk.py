@@ -27,10 +27,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from urllib3.exceptions import HTTPError
 
-from aisleflow.clients import clickhouse_client, kafka_producer, raise_on
+from aisleflow.clients import clickhouse_client, kafka_config, kafka_producer, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.reading import Refusal, read_camera_health, read_layout, read_transaction, read_visit_event
+from schemas.topics import DOOR
 from stream_processors.engine.dead_letters import COLUMNS, TABLE
 from stream_processors.engine.sink import ClickHouseSink
 
@@ -50,6 +51,19 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.STORE_LAYOUTS.name: read_layout,
     topics.CAMERA_HEALTH.name: read_camera_health,
 }
+
+
+def store_in(topic: str, value: bytes | None, latest_ms: int) -> str | Refusal:
+    """The store that a record of one of the topics in ``READERS`` is about, as the workers read it, or why they cannot.
+
+    ``latest_ms`` is the newest timestamp that is acceptable, milliseconds since 1970.
+    """
+    if value is None:
+        return Refusal("", "has no value")
+    found = READERS[topic](value, latest_ms)
+    if isinstance(found, Refusal):
+        return found
+    return str((found[0] if isinstance(found, list) else found).store_id)
 
 
 class UnknownTopic(ValueError):
@@ -201,13 +215,13 @@ class Desk:
             for letter in batch:
                 edited = (edits or {}).get(letter.offset)
                 value = letter.value if edited is None else edited
-                found = self._read(value)
+                found = self._read(letter, value)
                 if isinstance(found, Refusal):
                     outcome.unreadable.append((letter.offset, found))
                     continue
                 key = letter.key if edited is None or found is None else found.encode()
                 origin = {"replayed_from": f"{self._topic}/{letter.offset}"}
-                records.append((self._source_topic, key, value, origin))
+                records.append((self._door_of(letter) or self._source_topic, key, value, origin))
                 published.append(letter)
             self._publish(records)
             self.mark([letter.offset for letter in published], "replayed")
@@ -215,20 +229,23 @@ class Desk:
             outcome.published += len(records)
         return outcome
 
-    def _read(self, value: bytes | None) -> str | Refusal | None:
-        """The store that a record is about, or why it cannot be read; None if no reader knows the topic yet.
+    def _read(self, letter: Letter, value: bytes | None) -> str | Refusal | None:
+        """The store that a letter's bytes are about, or why they cannot be read; None if no reader knows the topic yet.
 
-        Published now, it arrives now.
+        Published now, it arrives now. What came in by a shop's door goes there again, and passes for no other shop.
         """
-        if value is None:
-            return Refusal("", "has no value")
-        read = READERS.get(self.source)
-        if read is None:
+        if value is not None and self.source not in READERS:
             return None
-        found = read(value, int(time.time() * 1000) + self._settings.max_future_minutes * 60_000)
-        if isinstance(found, Refusal):
-            return found
-        return str((found[0] if isinstance(found, list) else found).store_id)
+        found = store_in(self.source, value, int(time.time() * 1000) + self._settings.max_future_minutes * 60_000)
+        shop = self._door_of(letter).partition(DOOR)[2]
+        if shop and isinstance(found, str) and found != shop:
+            return Refusal("store_id", f"is {found}, and this came from a producer of {shop}")
+        return found
+
+    def _door_of(self, letter: Letter) -> str:
+        """The door that a letter came in by; empty if by none."""
+        topic = letter.headers.get("topic", "")
+        return topic if topic.startswith(self._source_topic + DOOR) else ""
 
     def mark(self, offsets: Iterable[int], handled: Handled) -> None:
         """Remember that the letters at these ascending offsets need no more attention. Kafka keeps their bytes."""
@@ -307,7 +324,7 @@ class _Log:
         self._topic = topic
         self._consumer = Consumer(
             {
-                "bootstrap.servers": settings.kafka_bootstrap,
+                **kafka_config(settings),
                 # Required, but never used: offsets are neither committed nor asked for.
                 "group.id": f"{settings.consumer_group}.dead-letters",
                 "enable.auto.commit": False,
@@ -316,6 +333,7 @@ class _Log:
                 "enable.partition.eof": True,
                 # A fetch that waits at the end of the log would hold up the next reading from its start.
                 "fetch.wait.max.ms": 10,
+                "log_level": 2,
             }
         )
 

@@ -34,6 +34,8 @@ class DeadLetter:
     value: bytes | None
     stage: str
     refusal: Refusal
+    joins: str = ""
+    """The topic whose dead letters it joins, if not those of the topic that it came from."""
 
     @property
     def headers(self) -> list[tuple[str, str | bytes | None]]:
@@ -77,10 +79,13 @@ class DeadLetterBox:
         Raises:
             CannotBury: Kafka refused one, or did not answer within the producer's delivery time.
         """
-        if letters:
-            await asyncio.to_thread(self._put, letters)
+        if letters:  # a thread costs more than to see that there are none
+            await asyncio.to_thread(self.put_now, letters)
 
-    def _put(self, letters: list[DeadLetter]) -> None:
+    def put_now(self, letters: list[DeadLetter]) -> None:
+        """The same, blocking."""
+        if not letters:
+            return
         failures: list[str] = []
 
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -91,7 +96,7 @@ class DeadLetterBox:
             while True:
                 try:
                     self._producer.produce(
-                        f"{letter.source_topic}.dlq",
+                        f"{letter.joins or letter.source_topic}.dlq",
                         letter.value,
                         letter.key,
                         headers=letter.headers,

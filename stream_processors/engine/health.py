@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY, Counter, Gauge
 from urllib3.exceptions import HTTPError
 
 from aisleflow import log, metrics
-from aisleflow.clients import clickhouse_client
+from aisleflow.clients import clickhouse_client, kafka_config
 from aisleflow.settings import Settings
 from stream_processors.engine.liveness import GroupLag, Place
 from stream_processors.engine.sink import encode_rows
@@ -156,7 +156,7 @@ class Heads:
         # Assigned by hand: it never joins a group, and commits nothing.
         return Consumer(
             {
-                "bootstrap.servers": self._settings.kafka_bootstrap,
+                **kafka_config(self._settings),
                 "group.id": f"{self._settings.consumer_group}.backlog",
                 "enable.auto.commit": False,
                 # What retention has removed is not waiting any more.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from aisleflow import log, metrics
+from aisleflow.clients import kafka_config
 from aisleflow.settings import Settings
 
 logger = log.get(__name__)
@@ -40,7 +41,7 @@ class GroupLag:
         self._held: set[Place] = set()
         self._consumer = Consumer(
             {
-                "bootstrap.servers": settings.kafka_bootstrap,
+                **kafka_config(settings),
                 "group.id": settings.consumer_group,
                 "enable.auto.commit": False,
                 "log_level": 2,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import faust
+from faust.auth import Credentials, SASLCredentials, SSLCredentials
 from faust.types import TP, EventT, StreamT
 
 from aisleflow import log
@@ -155,6 +157,7 @@ def create_app(
     app = faust.App(
         settings.consumer_group,
         broker=f"kafka://{settings.kafka_bootstrap.replace(',', ';')}",
+        broker_credentials=credentials(settings),
         ConsumerScheduler=BatchingScheduler,
         datadir=str(data_dir),
         web_enabled=False,
@@ -210,6 +213,22 @@ def create_app(
         logger.info("partitions_assigned", partitions=len(assigned))
 
     return app
+
+
+def credentials(settings: Settings) -> Credentials | None:
+    """How aiokafka proves who it is, by the same settings as ``aisleflow.clients.kafka_config``; None in the open."""
+    protocol, password = settings.kafka_security_protocol, settings.kafka_password
+    if protocol == "PLAINTEXT":
+        return None
+    context = ssl.create_default_context(cafile=settings.kafka_ca_file) if protocol.endswith("SSL") else None
+    if not protocol.startswith("SASL"):
+        return SSLCredentials(context)
+    return SASLCredentials(
+        username=settings.kafka_user or "",
+        password=password.get_secret_value() if password else "",
+        mechanism=settings.kafka_sasl_mechanism,
+        ssl_context=context,
+    )
 
 
 async def _or_leave(work: Awaitable[None]) -> None:

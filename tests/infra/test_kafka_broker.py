@@ -22,7 +22,7 @@ from tests.conftest import free_port, running_kafka
 
 def test_the_broker_listens_on_loopback_only_and_makes_no_topics(tmp_path: Path) -> None:
     properties = dict(line.split("=", 1) for line in Broker(tmp_path, 1, 2).properties().splitlines())
-    assert properties["listeners"] == "PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2"
+    assert properties["listeners"] == "CLIENTS://127.0.0.1:1,CONTROLLER://127.0.0.1:2"
     assert properties["auto.create.topics.enable"] == "false"
     largest = max(int(topic.config["max.message.bytes"]) for topic in TOPICS.values())
     assert int(properties["message.max.bytes"]) >= largest
