@@ -250,7 +250,7 @@ async def test_secrets_go_by_environment_and_nowhere_else(tmp_path: Path) -> Non
     show = "import os, time; print(len(os.environ['AISLEFLOW_CLICKHOUSE_URL']), flush=True); time.sleep(600)"
     system = Standins(tmp_path, python("part", show))
     secrets = json.loads((tmp_path / "secrets.json").read_text())
-    assert len(set(secrets.values())) == 3
+    assert len(set(secrets.values())) == 4
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
 
     async def body() -> int:
