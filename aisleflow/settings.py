@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         9108, ge=1, le=65535, description="Prometheus port of the first worker; the next adds one."
     )
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address that the workers' metrics answer on, to anybody who asks."
+    )
 
     kafka: str | None = Field(None, description="Bootstrap servers HOST:PORT of your own Kafka; empty starts one.")
     kafka_secure: bool = Field(
@@ -49,6 +52,11 @@ class Settings(BaseSettings):
     )
     clickhouse_url: SecretStr | None = Field(
         None, description="http(s)://USER:PASSWORD@HOST:PORT/DATABASE of your own ClickHouse; empty starts one."
+    )
+    clickhouse_replicated: bool = Field(
+        False,
+        description="Whether `migrate` makes the database on all replicas of your own ClickHouse: with Keeper and the macros "
+        "cluster, shard and replica.",
     )
     topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Put before every topic name.")
     store_partitions: int = Field(

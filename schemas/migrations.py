@@ -3,6 +3,9 @@
 ClickHouse has no transactions over DDL, so every statement must be one that can run again (``IF NOT EXISTS``; a test
 holds the files to it). A file is recorded in ``schema_migrations`` after its last statement: a run cut short, or two
 runs at once, repeat statements without harm.
+
+In a database whose engine is ``Replicated`` the server carries statements to all replicas by itself, but leaves the tables' engines as
+they are written: there each ``MergeTree`` is made a replicated one (:func:`replicated`).
 """
 
 import hashlib
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 DIRECTORY = Path(__file__).parent / "clickhouse"
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _PIECE = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|`(?:[^`\\]|\\.)*`|(--[^\n]*|/\*.*?\*/)|(;)", re.DOTALL)
+_ENGINE = re.compile(r"\bENGINE = (\w*MergeTree)\b")
 _RECORD = """CREATE TABLE IF NOT EXISTS schema_migrations
 (
     number     UInt32               COMMENT 'Number of the migration file',
@@ -69,6 +73,15 @@ def split(sql: str) -> list[str]:
     return [piece for piece in pieces if piece]
 
 
+def replicated(statement: str) -> str:
+    """The statement with the table engine that keeps the same rows on all replicas.
+
+    Its path in Keeper is the server's ``default_replica_path``. It forgets repeated inserts by ``replicated_deduplication_window``, which
+    is set by default, where the other needs ``non_replicated_deduplication_window``.
+    """
+    return _ENGINE.sub(r"ENGINE = Replicated\1", statement)
+
+
 def load(directory: Path = DIRECTORY) -> list[Migration]:
     """The migration files in order.
 
@@ -87,13 +100,45 @@ def load(directory: Path = DIRECTORY) -> list[Migration]:
     return list(found.values())
 
 
-def create_database(client: "Client", name: str) -> None:
-    """Create the database if there is none, and make the client use it."""
+def create_database(client: "Client", name: str, *, replicated: bool = False) -> None:
+    """Create the database if there is none, and make the client use it.
+
+    ``replicated`` makes it on all servers of the macro ``cluster``, to be kept alike by Keeper (engine ``Replicated``); they have the
+    macros ``shard`` and ``replica`` too.
+
+    Raises:
+        MigrationError: a database that is to be replicated exists and is not, or has a name that cannot stand in a path of Keeper.
+    """
     # Looked up first: on a user's own server we may have a database but not the right to create one.
-    known = client.query("SELECT 1 FROM system.databases WHERE name = {name:String}", parameters={"name": name})
-    if not known.result_rows:
-        client.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": name})
+    engine = _database_engine(client, name)
+    if replicated and engine not in (None, "Replicated"):
+        raise MigrationError(
+            f"The database {name} is on this server alone (its engine is {engine}): give AISLEFLOW_CLICKHOUSE_URL another "
+            "database, or set AISLEFLOW_CLICKHOUSE_REPLICATED=false."
+        )
+    if engine is None:
+        client.command(database_statement(name, replicated=replicated), parameters={"name": name})
     client.database = name
+
+
+def database_statement(name: str, *, replicated: bool) -> str:
+    """The statement that creates the database {name:Identifier}.
+
+    Raises:
+        MigrationError: see :func:`create_database`.
+    """
+    if not replicated:
+        return "CREATE DATABASE IF NOT EXISTS {name:Identifier}"
+    if re.fullmatch(r"\w+", name, re.ASCII) is None:
+        raise MigrationError(f"A replicated database is named by letters, digits and _ only, not {name!r}.")
+    engine = f"Replicated('/clickhouse/databases/{name}', '{{shard}}', '{{replica}}')"
+    return f"CREATE DATABASE IF NOT EXISTS {{name:Identifier}} ON CLUSTER '{{cluster}}' ENGINE = {engine}"
+
+
+def _database_engine(client: "Client", name: str | None) -> str | None:
+    query = "SELECT engine FROM system.databases WHERE name = {name:String}"
+    rows = client.query(query, parameters={"name": name}).result_rows
+    return rows[0][0] if rows else None
 
 
 def pending(client: "Client", migrations: Sequence[Migration]) -> list[Migration]:
@@ -137,10 +182,11 @@ def migrate(
         clickhouse_connect.driver.exceptions.DatabaseError: a statement failed; run again after mending it.
     """
     todo = pending(client, load() if migrations is None else migrations)
-    client.command(_RECORD)
+    fit = replicated if _database_engine(client, client.database) == "Replicated" else str
+    client.command(fit(_RECORD))
     for migration in todo:
         for statement in migration.statements:
-            client.command(statement)
+            client.command(fit(statement))
         client.insert(
             "schema_migrations",
             [[migration.number, migration.name, migration.checksum]],

@@ -111,7 +111,7 @@ def run(settings: Settings, index: int, derives: Derives = "visits") -> None:
     for chatty in ("faust", "mode", "aiokafka"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     gc.set_threshold(*GC_THRESHOLDS)
-    start_http_server(settings.metrics_port + index, addr="127.0.0.1")
+    start_http_server(settings.metrics_port + index, addr=settings.metrics_host)
     app = build(settings, index, derives)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -42,7 +42,7 @@ def apply(settings: Settings) -> list[str]:
 
     client, database = _client(settings)
     with client:
-        migrations.create_database(client, database)
+        migrations.create_database(client, database, replicated=settings.clickhouse_replicated)
         return [f"{m.number:04}_{m.name}" for m in migrations.migrate(client)]
 
 

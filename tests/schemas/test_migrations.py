@@ -39,6 +39,50 @@ def test_the_files_have_unique_numbers_and_statements_that_can_run_again() -> No
             assert again.match(statement), f"{file.number:04}: cannot run again: {statement[:80]}"
 
 
+def test_on_replicas_every_table_of_the_files_is_a_replicated_one_and_nothing_else_changes() -> None:
+    tables = 0
+    for file in migrations.load():
+        for statement in file.statements:
+            changed = migrations.replicated(statement)
+            if statement.startswith("CREATE TABLE"):
+                tables += 1
+                assert len(re.findall(r"^ENGINE = Replicated\w*MergeTree\b", changed, re.MULTILINE)) == 1, statement[
+                    :80
+                ]
+                assert changed.replace("ENGINE = Replicated", "ENGINE = ") == statement
+            else:
+                assert changed == statement
+    assert tables >= 10
+
+
+def test_a_replicated_database_is_made_on_all_servers_under_a_path_of_its_name() -> None:
+    assert migrations.database_statement("shops_2", replicated=True) == (
+        "CREATE DATABASE IF NOT EXISTS {name:Identifier} ON CLUSTER '{cluster}' "
+        "ENGINE = Replicated('/clickhouse/databases/shops_2', '{shard}', '{replica}')"
+    )
+    with pytest.raises(MigrationError, match="letters, digits and _ only"):
+        migrations.database_statement("shops', 'x", replicated=True)
+
+
+@pytest.mark.system
+def test_the_statements_for_replicas_are_clickhouse_s_language(client: Client) -> None:
+    statements = [
+        migrations.replicated(statement)
+        for file in migrations.load()
+        for statement in file.statements
+        if "ENGINE" in statement
+    ]
+    statements.append(migrations.database_statement("shops", replicated=True).replace("{name:Identifier}", "shops"))
+    for statement in statements:
+        client.query("SELECT formatQuery({statement:String})", parameters={"statement": statement})
+
+
+@pytest.mark.system
+def test_a_database_of_one_server_is_not_taken_for_a_replicated_one(client: Client) -> None:
+    with pytest.raises(MigrationError, match="on this server alone"):
+        migrations.create_database(client, str(client.database), replicated=True)
+
+
 def test_a_number_given_twice_and_a_wrong_name_are_errors(tmp_path: Path) -> None:
     (tmp_path / "0001_one.sql").write_text("SELECT 1")
     (tmp_path / "0001_uno.sql").write_text("SELECT 1")
