@@ -8,6 +8,7 @@ RUN python -m venv /opt/aisleflow \
 COPY pyproject.toml README.md LICENSE ./
 COPY aisleflow aisleflow
 COPY api api
+COPY grafana grafana
 COPY infra infra
 COPY producers producers
 COPY schemas schemas

@@ -10,6 +10,7 @@ from aisleflow.commands import (
     demo,
     doctor,
     gate,
+    grafana,
     layout,
     live,
     migrate,
@@ -45,6 +46,7 @@ app.add_typer(publish.app, name="publish")
 app.add_typer(producers.app, name="producers")
 app.add_typer(camera.app, name="camera")
 app.add_typer(layout.app, name="layout")
+app.add_typer(grafana.app, name="grafana")
 app.command()(simulate.simulate)
 app.command()(demo.demo)
 app.command()(live.live)

@@ -88,6 +88,15 @@ class Settings(BaseSettings):
         description="What visitors' pseudonyms are made with, for several machines with cameras; empty makes one up.",
     )
 
+    grafana_password: SecretStr | None = Field(
+        None, description="Password of Grafana's admin, for compose and for `grafana push` without a token."
+    )
+    clickhouse_analyst_password: SecretStr | None = Field(
+        None, description="Password of ClickHouse's user analyst, as whom Grafana reads."
+    )
+    alert_email: str | None = Field(None, description="E-mail addresses that Grafana's alerts go to, comma-separated.")
+    alert_webhook: SecretStr | None = Field(None, description="URL that Grafana's alerts are posted to.")
+
     @property
     def kafka_bootstrap(self) -> str:
         """Bootstrap servers: the user's own, or the broker that `up` starts."""

@@ -1,0 +1,192 @@
+"""A simulated day of some shops in ClickHouse, as the workers write it, for the dashboards to show.
+
+The same weekday a week ago is there too, and today up to now; what the simulator does not make (cameras' reports on
+themselves, workers' health, dead letters) is put beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Producer
+from faust.types import TP
+
+from aisleflow.clients import clickhouse_client
+from aisleflow.settings import Settings
+from producers.simulator.faults import Faults
+from producers.simulator.shops import Shop, layouts, make_shops
+from producers.simulator.stream import stream
+from schemas.topics import STORE_LAYOUTS
+from stream_processors.derivation import Derivation
+from stream_processors.engine.dead_letters import DeadLetterBox
+from stream_processors.engine.scheduler import RecordBatch
+from stream_processors.engine.sink import ClickHouseSink
+from stream_processors.history import History
+
+SEED = 5
+
+
+def fill(settings: Settings, shops: int = 4, *, now: datetime | None = None) -> list[Shop]:
+    """Fill a migrated database; the shops that are in it, all open now."""
+    now = now or datetime.now(UTC)
+    made = make_shops(shops, SEED, open_at=now)
+    with clickhouse_client(settings) as client:
+        asyncio.run(_derive(settings, client, made, now))
+        _cameras(client, made, now)
+        _findings(client, made, now)
+        _health(client, now)
+    return made
+
+
+async def _derive(settings: Settings, client: Client, shops: list[Shop], now: datetime) -> None:
+    days = [now.date() - timedelta(days=back) for back in (8, 7, 1, 0)]
+    sent = stream(shops, days, SEED, faults=Faults(malformed=0, dead_camera=0), until_ms=int(now.timestamp() * 1000))
+    messages = [(STORE_LAYOUTS.name, value) for _, value in layouts(shops, now - timedelta(days=30))]
+    messages += [(message.topic, message.value) for message in sent]
+    sink, history = ClickHouseSink(client), History(client)
+    # Nobody reads the alerts: librdkafka's own mock broker takes them.
+    producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    derivation = Derivation(settings, sink, history, DeadLetterBox(producer))
+    arrived = int(now.timestamp() * 1000)
+    for start in range(0, len(messages), 20_000):
+        by_topic: dict[str, list[SimpleNamespace]] = {}
+        for offset, (topic, value) in enumerate(messages[start : start + 20_000], start):
+            record = SimpleNamespace(key=None, value=value, offset=offset, timestamp=arrived, headers=())
+            by_topic.setdefault(settings.topic_prefix + topic, []).append(record)
+        batches = [RecordBatch(TP(topic, 0), records) for topic, records in by_topic.items()]
+        await derivation.finish(await derivation.prepare(batches))
+
+
+def _insert(client: Client, table: str, rows: list[dict[str, Any]]) -> None:
+    names = list(rows[0])
+    client.insert(table, [[row[name] for name in names] for row in rows], column_names=names)
+
+
+def _cameras(client: Client, shops: list[Shop], now: datetime) -> None:
+    """Reports every five minutes for six hours: all well, but for one camera that freezes and one that goes away."""
+    rows = []
+    for number, shop in enumerate(shops):
+        for camera in shop.cameras:
+            for back in range(72, -1, -1):
+                at = now - timedelta(minutes=5 * back)
+                state, reason = "ONLINE", ""
+                if number == 0 and camera == shop.cameras[0] and back < 20:
+                    state, reason = "FROZEN", "the same picture for 95 s"
+                if number == 1 and camera == shop.cameras[-1] and 10 < back < 30:
+                    state, reason = "OFFLINE", "no frames: connection refused"
+                if number == 1 and camera == shop.cameras[-1] and back <= 10:
+                    state, reason = "DEGRADED", "3.1 of 10 frames a second"
+                rows.append(
+                    {
+                        "event_id": uuid4(),
+                        "store_id": shop.store_id,
+                        "camera_id": camera,
+                        "timestamp": at,
+                        "kind": "REPORT",
+                        "state": state,
+                        "reason": reason,
+                        "since": at - timedelta(minutes=3),
+                        "last_frame_at": at,
+                        "read_fps": 0.0 if state == "OFFLINE" else 10.0,
+                        "processed_fps": 0.0 if state == "OFFLINE" else 4.0,
+                        "skipped_fps": 0.0,
+                        "tracks_broken": 1,
+                        "entries": 40 + number,
+                        "exits": 38,
+                        "entrance_balance": 2 + number,
+                        "drift": (2 + number) / (40 + number),
+                        "received_at": at,
+                    }
+                )
+    _insert(client, "camera_states", rows)
+
+
+def _findings(client: Client, shops: list[Shop], now: datetime) -> None:
+    """One of each kind that alert rules and the wall tell apart. Those that workers find hang on the seed and the hour."""
+    kinds = [
+        (shops[0], "QUEUE_SPIKE", "", "CRITICAL", "12 people wait, usual are 3.1", "Open another till", 12.0, 3.1, None),
+        (shops[1], "STALE_FEED", "", "WARN", "No event for 14 minutes", "Look at cameras and network", 14.0, 10.0, None),
+        (shops[1], "CAMERA_DOWN", shops[1].cameras[-1], "CRITICAL", "Camera silent for 25 minutes", "Look at its cable", 25.0, 10.0, None),
+        (shops[2], "DEAD_ZONE", shops[2].shelves[0], "INFO", "No visit for 34 minutes", "See whether it is blocked", 34.0, 30.0, None),
+        (shops[2], "CONVERSION_DROP", "", "WARN", "18 % bought, 31 % in the 7 days before", "Ask the floor", 0.18, 0.31, 40),
+    ]  # fmt: skip
+    rows = [
+        {
+            "store_id": shop.store_id,
+            "type": kind,
+            "subject": subject,
+            "detected_at": now - timedelta(minutes=50 + 7 * number),
+            "business_day": now.date(),
+            "severity": severity,
+            "message": message,
+            "suggested_action": action,
+            "value": value,
+            "baseline": baseline,
+            "closed_at": None if closed_after is None else now - timedelta(minutes=closed_after),
+            "version": 1 << 62,
+        }
+        for number, (shop, kind, subject, severity, message, action, value, baseline, closed_after) in enumerate(kinds)
+    ]
+    _insert(client, "anomalies", rows)
+
+
+def _health(client: Client, now: datetime) -> None:
+    """Two workers for two hours, one of which falls behind at the end, and some dead letters."""
+    health, lag = [], []
+    for back in range(720, -1, -1):
+        at = now - timedelta(seconds=10 * back)
+        for worker in ("worker-0", "worker-1"):
+            behind = worker == "worker-1" and back < 30
+            health.append(
+                {
+                    "worker": worker,
+                    "at": at,
+                    "records": 4_000 if behind else 1_200 + back % 37,
+                    "invalid": int(back % 90 == 0),
+                    "duplicates": back % 5,
+                    "rows_written": 2_500,
+                    "cycles": 40,
+                    "cycle_p50_ms": 90 if behind else 35,
+                    "cycle_max_ms": 400 if behind else 120,
+                    "retries": 0,
+                    "open_visits": 800,
+                    "rss_bytes": 310_000_000,
+                }
+            )
+        for topic in ("visit-events", "transactions"):
+            for partition in range(4):
+                behind = topic == "visit-events" and partition > 1 and back < 30
+                lag.append(
+                    {
+                        "topic": topic,
+                        "partition": partition,
+                        "at": at,
+                        "worker": f"worker-{partition // 2}",
+                        "lag_records": (30 - back) * 900 if behind else back % 7,
+                        "behind_ms": (30 - back) * 4_000 if behind else 200,
+                    }
+                )
+    _insert(client, "worker_health", health)
+    _insert(client, "topic_lag", lag)
+    _insert(
+        client,
+        "dead_letters",
+        [
+            {
+                "topic": "visit-events",
+                "partition": number % 4,
+                "offset": 1_000 + number,
+                "at": now - timedelta(minutes=number // 4),
+                "stage": "read",
+                "error": "timestamp",
+                "message": "not RFC 3339",
+                "store_id": "ST1001",
+            }
+            for number in range(60)
+        ],
+    )
