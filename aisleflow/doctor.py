@@ -96,7 +96,9 @@ def _kafka() -> Iterator[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     wanted = [("API", settings.api_port, "AISLEFLOW_API_PORT")]
-    wanted += [("Worker metrics", settings.metrics_port + n, "AISLEFLOW_METRICS_PORT") for n in range(settings.workers)]
+    wanted += [
+        ("Worker metrics", settings.metrics_port + n, "AISLEFLOW_METRICS_PORT") for n in range(settings.workers + 1)
+    ]
     if not settings.kafka:
         wanted.append(("Kafka", settings.kafka_port, "AISLEFLOW_KAFKA_PORT"))
         wanted.append(("Kafka controller", settings.kafka_controller_port, "AISLEFLOW_KAFKA_CONTROLLER_PORT"))

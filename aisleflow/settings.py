@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         return self.kafka or f"127.0.0.1:{self.kafka_port}"
 
     @property
+    def stock_group(self) -> str:
+        """The consumer group of the workers that keep the ledger of stock."""
+        return f"{self.consumer_group}-stock"
+
+    @property
     def api_key_set(self) -> frozenset[str]:
         """The configured API keys; empty when the API is open on loopback."""
         raw = self.api_keys.get_secret_value() if self.api_keys else ""

@@ -223,6 +223,7 @@ class Supervisor:
         """The workers and the API, and the gate where Kafka is secured."""
         settings = self.settings
         found = [self._worker(index) for index in range(settings.workers)]
+        found.append(self._worker(settings.workers, "stock"))
         if settings.kafka_secure:
             found.append(Part("gate", aisleflow_command("gate"), environment(self.kafka_as("gate"))))
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared
@@ -252,12 +253,12 @@ class Supervisor:
         )
         return found
 
-    def _worker(self, index: int) -> Part:
+    def _worker(self, index: int, derives: str = "visits") -> Part:
         port = self.settings.metrics_port + index
         url = f"http://127.0.0.1:{port}/metrics"
         return Part(
-            f"worker-{index}",
-            aisleflow_command("worker", "--index", str(index)),
+            f"worker-{index}" if derives == "visits" else f"{derives}-worker",
+            aisleflow_command("worker", "--index", str(index), "--derives", derives),
             environment(self.kafka_as("worker")),
             is_ready=lambda: answers_http(url),
             is_alive=lambda: answers_http(url, PROBE_WITHIN_S),

@@ -20,6 +20,7 @@ from api.progress import Progress
 from api.publisher import Publisher
 from api.request_log import RequestLog
 from api.security import Guard
+from api.stock.routes import router as stock_router
 from api.stores.routes import router as stores_router
 from schemas import events
 
@@ -37,11 +38,12 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database, publisher, progress = Database(settings), Publisher(settings), Progress(settings)
+        stock_progress = Progress(settings.model_copy(update={"consumer_group": settings.stock_group}))
         monitor = Monitor(settings, database, progress)
         app.state.parts = Parts(
             settings=settings,
             database=database,
-            ingest=Ingest(settings, database, publisher, progress),
+            ingest=Ingest(settings, database, publisher, progress, stock_progress),
             monitor=monitor,
         )
         try:
@@ -49,6 +51,7 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         finally:
             await monitor.close()
             await progress.close()
+            await stock_progress.close()
             publisher.close()
             database.close()
 
@@ -63,7 +66,7 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for router in (events_router, stores_router, health_router):
+    for router in (events_router, stores_router, stock_router, health_router):
         app.include_router(router)
     _describe(app, secured=bool(settings.api_key_set))
     if wall:
@@ -83,7 +86,10 @@ def _describe(app: FastAPI, *, secured: bool) -> None:
         if app.openapi_schema is None:
             document = generate()
             schemas = document["components"]["schemas"]
-            for model in (problems.Problem, events.VisitEvent, events.Transaction, events.StoreLayout):
+            for model in (
+                problems.Problem,
+                *(events.VisitEvent, events.Transaction, events.StoreLayout, events.StockMovement),
+            ):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(schema.pop("$defs", {}))
                 schemas[model.__name__] = schema

@@ -45,7 +45,7 @@ logger = log.get(__name__)
 def build(settings: Settings, index: int, derives: Derives = "visits") -> faust.App:
     """Wire a worker: Faust, derivation, ClickHouse, the dead letters and what it tells of itself."""
     if derives == "stock":
-        settings = settings.model_copy(update={"consumer_group": stock_group(settings)})
+        settings = settings.model_copy(update={"consumer_group": settings.stock_group})
     client = clickhouse_client(settings)
     producer = kafka_producer(settings)
     group_lag = GroupLag(settings)
@@ -92,11 +92,6 @@ def build(settings: Settings, index: int, derives: Derives = "visits") -> faust.
         on_start=start,
     )
     return app
-
-
-def stock_group(settings: Settings) -> str:
-    """The consumer group of the workers that keep the ledger of stock."""
-    return f"{settings.consumer_group}-stock"
 
 
 def run(settings: Settings, index: int, derives: Derives = "visits") -> None:

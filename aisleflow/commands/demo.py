@@ -120,7 +120,7 @@ def free_ports(settings: Settings, workers: int) -> dict[str, Any]:
         first.bind(("127.0.0.1", 0))
         base = first.getsockname()[1]
     names = ("api_port", "kafka_port", "kafka_controller_port", "clickhouse_port", "metrics_port")
-    count = len(names) - 1 + workers
+    count = len(names) + workers  # one more for the ledger of stock
     # Below the range that the system hands out to clients, so that nobody takes one before we do.
     start = 20_000 + base % 8_000
     while not all(ports.is_free(start + offset) for offset in range(count)):

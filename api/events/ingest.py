@@ -67,8 +67,21 @@ def _read_transaction(raw: bytes, latest_ms: int) -> Fact | Refusal:
     return Fact(fact.store_id, (fact.store_id, fact.transaction_id), fact.transaction_id)
 
 
+def _read_stock_movement(raw: bytes, latest_ms: int) -> Fact | Refusal:
+    fact = reading.read_stock_movement(raw, latest_ms)
+    if isinstance(fact, Refusal):
+        return fact
+    if fact.from_store_id is not None:
+        return Refusal(
+            "from_store_id", "is written by the workers: send the TRANSFER of the other store", fact.event_id
+        )
+    event_id = fact.event_id.lower()
+    return Fact(fact.store_id, event_id, event_id)
+
+
 VISIT_EVENTS = Feed(topics.VISIT_EVENTS.name, _read_visit_event, queries.known_events, 2_000)
 TRANSACTIONS = Feed(topics.TRANSACTIONS.name, _read_transaction, queries.known_transactions, 500)
+STOCK_MOVEMENTS = Feed(topics.STOCK_MOVEMENTS.name, _read_stock_movement, queries.known_events, 2_000)
 
 
 @dataclass(frozen=True)
@@ -158,14 +171,26 @@ class Together:
 class Ingest:
     """Takes facts in. Remembers what this process has published until ClickHouse is sure to have it."""
 
-    def __init__(self, settings: Settings, database: Database, publisher: Publisher, progress: Progress) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        publisher: Publisher,
+        progress: Progress,
+        stock_progress: Progress,
+    ) -> None:
+        """``progress`` is that of the workers who derive visits, ``stock_progress`` that of those who keep the stock."""
         self._settings = settings
         self._known = {
             feed.topic: Together(partial(feed.known, database), feed.asked_at_once)
-            for feed in (VISIT_EVENTS, TRANSACTIONS)
+            for feed in (VISIT_EVENTS, TRANSACTIONS, STOCK_MOVEMENTS)
         }
         self._publisher = publisher
-        self._progress = progress
+        self._progress = {
+            VISIT_EVENTS.topic: progress,
+            TRANSACTIONS.topic: progress,
+            STOCK_MOVEMENTS.topic: stock_progress,
+        }
         self._recent: dict[Hashable, Delivered] = {}
         self._in_flight: dict[Hashable, asyncio.Future[None]] = {}
 
@@ -205,9 +230,9 @@ class Ingest:
             taken.targets = await self._targets(feed, unique)
         return taken
 
-    async def processed(self, taken: Taken, timeout_s: float) -> bool:
+    async def processed(self, feed: Feed, taken: Taken, timeout_s: float) -> bool:
         """Wait until the workers have passed all of it; False when the time is over first."""
-        return await self._progress.wait(taken.targets, timeout_s)
+        return await self._progress[feed.topic].wait(taken.targets, timeout_s)
 
     async def publish_one(self, topic: str, key: str, value: bytes) -> None:
         """Publish a record that needs no comparison with what is there.
@@ -243,7 +268,7 @@ class Ingest:
         targets: Offsets = {}
         if None in places:
             try:
-                targets = await self._progress.ends([self._settings.topic_prefix + feed.topic])
+                targets = await self._progress[feed.topic].ends([self._settings.topic_prefix + feed.topic])
             except KafkaException as error:
                 detail = "All events are on the log, but Kafka does not tell how far the workers are."
                 raise UnavailableError("kafka", detail) from error

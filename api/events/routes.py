@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.deps import IngestDep
 from api.events.bodies import MAX_ITEMS, read_body, split
-from api.events.ingest import TRANSACTIONS, VISIT_EVENTS, Feed, Ingest, as_fault
+from api.events.ingest import STOCK_MOVEMENTS, TRANSACTIONS, VISIT_EVENTS, Feed, Ingest, as_fault
 from api.problems import FieldProblem, ProblemError, documented
 from schemas import topics
 from schemas.events import StoreLayout
@@ -71,6 +71,16 @@ _TRANSACTION_EXAMPLE = {
     "currency": "INR",
     "payment_kind": "upi",
     "lines": [{"sku": "LIP-01", "quantity": "1", "unit_price": "1249.50"}],
+}
+_MOVEMENT_EXAMPLE = {
+    "event_id": "0d4fe1c8-4b0e-4a9e-9d34-31f3f9b0f6f1",
+    "store_id": "STORE_BLR_002",
+    "timestamp": "2026-03-03T08:15:00Z",
+    "sku": "LIP-01",
+    "kind": "RECEIVE",
+    "quantity": "24",
+    "location": "BACKROOM",
+    "reference": "PO-1001",
 }
 _LAYOUT_EXAMPLE = {
     "store_id": "STORE_BLR_002",
@@ -138,6 +148,22 @@ async def ingest_transactions(
     return await _take(request, response, ingest, TRANSACTIONS, "transactions", wait, timeout_s)
 
 
+@router.post(
+    "/stock/movements",
+    summary="Take in movements of stock",
+    response_model=IngestResult,
+    responses=_RESPONSES,
+    openapi_extra=_batch("movements", "StockMovement", _MOVEMENT_EXAMPLE),
+)
+async def ingest_movements(
+    request: Request, response: Response, ingest: IngestDep, wait: Wait = None, timeout_s: TimeoutS = 10
+) -> IngestResult:
+    """Publish up to 500 movements of stock: received, put on the shelf, sold without a receipt, returned, wasted, sent to
+    another shop, counted. What a till sells comes from its receipts.
+    """
+    return await _take(request, response, ingest, STOCK_MOVEMENTS, "movements", wait, timeout_s)
+
+
 async def _take(
     request: Request, response: Response, ingest: Ingest, feed: Feed, name: str, wait: str | None, timeout_s: float
 ) -> IngestResult:
@@ -151,7 +177,7 @@ async def _take(
     )
     request.scope["log_fields"] = result.model_dump(include={"inserted_events", "duplicates", "errors"})
     if wait is not None:
-        result.processed = await ingest.processed(taken, timeout_s)
+        result.processed = await ingest.processed(feed, taken, timeout_s)
         response.status_code = 200 if result.processed else 202
     return result
 

@@ -35,7 +35,7 @@ CHECKS = [
     negative_data_rejection,
 ]
 # An item that breaks the contract is refused alone, inside a 200.
-JUDGED_ONE_BY_ONE = {"/events/ingest", "/transactions/ingest"}
+JUDGED_ONE_BY_ONE = {"/events/ingest", "/transactions/ingest", "/stock/movements"}
 WITHOUT_PARAMETERS = {"/stores", "/health", "/metrics"}
 
 
@@ -83,6 +83,7 @@ def test_the_documents_examples_keep_the_contracts(api: Any) -> None:
     body = lambda path, method: document["paths"][path][method]["requestBody"]["content"]["application/json"]["example"]  # noqa: E731
     events.VisitEvent.model_validate_json(_json(body("/events/ingest", "post")["events"][0]))
     events.Transaction.model_validate_json(_json(body("/transactions/ingest", "post")["transactions"][0]))
+    events.StockMovement.model_validate_json(_json(body("/stock/movements", "post")["movements"][0]))
     events.StoreLayout.model_validate_json(_json(body("/stores/{store_id}/layout", "put")))
     assert api.post("/events/ingest", json=body("/events/ingest", "post")).json()["errors"] == 0
 
