@@ -5,6 +5,7 @@ import typer
 from aisleflow.commands import (
     api,
     camera,
+    capacity,
     contracts,
     dead_letters,
     demo,
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command()(up.up)
 app.command()(doctor.doctor)
 app.command()(status.status)
+app.command()(capacity.capacity)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(worker.worker)
