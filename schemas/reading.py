@@ -420,7 +420,12 @@ def read_stock_movement(raw: bytes, latest_ms: int) -> events.StockMovement | Re
     return movement
 
 
-W = TypeVar("W", events.StoreLayout, events.CameraHealth, events.StockMovement)
+def read_shelf_scan(raw: bytes, latest_ms: int) -> events.ShelfScan | Refusal:
+    """Read one record of the ``shelf-scans`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.ShelfScan, raw, latest_ms)
+
+
+W = TypeVar("W", events.StoreLayout, events.CameraHealth, events.StockMovement, events.ShelfScan)
 
 
 def _read_whole(event: type[W], raw: bytes, latest_ms: int) -> W | Refusal:

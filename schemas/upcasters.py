@@ -56,5 +56,8 @@ class Upcaster:
         return {**record, VERSION_FIELD: self.present}
 
 
-UPCASTERS = {name: Upcaster() for name in ("VisitEvent", "Transaction", "StoreLayout", "CameraHealth", "StockMovement")}
+UPCASTERS = {
+    name: Upcaster()
+    for name in ("VisitEvent", "Transaction", "StoreLayout", "CameraHealth", "StockMovement", "ShelfScan")
+}
 """By the name of the event."""

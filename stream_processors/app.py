@@ -31,7 +31,7 @@ DERIVED_TOPICS = (
     topics.CAMERA_HEALTH.name,
 )
 # The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
-STOCK_TOPICS = (topics.STOCK_MOVEMENTS.name, topics.TRANSACTIONS.name)
+STOCK_TOPICS = (topics.STOCK_MOVEMENTS.name, topics.TRANSACTIONS.name, topics.SHELF_SCANS.name)
 
 Derives = Literal["visits", "stock"]
 

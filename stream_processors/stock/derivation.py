@@ -1,4 +1,4 @@
-"""From movements and receipts to positions: the cycle of a stock worker.
+"""From movements, receipts and shelf scans to positions: the cycle of a stock worker.
 
 The same order as everywhere (``docs/delivery.md``): read, drop what is stored, insert facts, then what follows from them,
 then acknowledge. A position in memory is a cache of its row; what is late or may have been stored before a crash is
@@ -22,8 +22,15 @@ from confluent_kafka import KafkaError, Message, Producer
 from aisleflow import metrics
 from aisleflow.settings import Settings
 from schemas import topics
-from schemas.events import StockMovement, dump
-from schemas.reading import Refusal, TransactionFact, epoch_ms, read_stock_movement, read_transaction
+from schemas.events import ShelfScan, StockMovement, dump
+from schemas.reading import (
+    Refusal,
+    TransactionFact,
+    epoch_ms,
+    read_shelf_scan,
+    read_stock_movement,
+    read_transaction,
+)
 from stream_processors.engine.dead_letters import CannotBury, DeadLetter, DeadLetterBox
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
@@ -41,7 +48,7 @@ MOVEMENT_COLUMNS = (
 )
 POSITION_COLUMNS = (
     *("store_id", "sku", "shelf", "backroom", "in_transit", "shelf_known", "backroom_known", "on_the_way"),
-    *("counted_at", "moved_at", "newest_count", "newest_event", "version"),
+    *("counted_at", "moved_at", "newest_count", "newest_event", "seen_missing", "gap", "gap_since", "version"),
 )
 DISCREPANCY_COLUMNS = (
     *("store_id", "sku", "location", "counted_at", "event_id", "expected", "counted", "difference", "is_opening"),
@@ -51,7 +58,7 @@ DISCREPANCY_COLUMNS = (
 
 @dataclass
 class Cycle:
-    """What one cycle read, by identity: a movement's own id, or that of a receipt, which is stored as a whole."""
+    """What one cycle read, by identity: a movement's own id, or that of a receipt or scan, stored as a whole."""
 
     facts: dict[str, list[Movement]] = field(default_factory=dict)
     refused: list[DeadLetter] = field(default_factory=list)
@@ -112,6 +119,25 @@ def sales_of(receipt: TransactionFact) -> list[Movement]:
     ]
 
 
+def sightings_of(scan: ShelfScan, arrived: int) -> list[Movement]:
+    """What a photo of a shelf showed, a movement an article, which moves nothing."""
+    identity = UUID(scan.event_id.lower())
+    return [
+        Movement(
+            event_id=str(uuid5(identity, sku)),
+            store_id=scan.store_id,
+            sku=sku,
+            at=epoch_ms(scan.timestamp),
+            kind="SCAN",
+            quantity=facings * STEP,
+            reference=scan.scan_id,
+            source="SCAN",
+            arrived=arrived,
+        )
+        for sku, facings in scan.facings.items()
+    ]
+
+
 def announcement_of(movement: Movement) -> StockMovement:
     """What the store that a transfer is sent to is told. Repeated, it says the same under the same id."""
     return StockMovement(
@@ -147,15 +173,16 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cyc
                     receipt.arrived = record.timestamp
                     cycle.facts.setdefault(receipt_id(receipt), sales_of(receipt))
                 continue
-            found = (
-                Refusal("", "has no value") if record.value is None else read_stock_movement(record.value, latest_ms)
-            )
+            reads = read_shelf_scan if topic == topics.SHELF_SCANS.name else read_stock_movement
+            found = Refusal("", "has no value") if record.value is None else reads(record.value, latest_ms)
             if isinstance(found, Refusal):
                 cycle.refused.append(
                     DeadLetter(
                         *(batch.tp.topic, batch.tp.partition, record.offset, record.key, record.value, "read", found)
                     )
                 )
+            elif isinstance(found, ShelfScan):
+                cycle.facts.setdefault(found.event_id.lower(), sightings_of(found, record.timestamp))
             else:
                 movement = movement_of(found, record.timestamp)
                 cycle.facts.setdefault(movement.event_id, [movement])
@@ -309,7 +336,8 @@ def position_rows(positions: dict[SkuKey, Position]) -> list[tuple[Any, ...]]:
             *(position.shelf_known, position.backroom_known),
             {reference: decimal(quantity) for reference, quantity in position.on_the_way.items()},
             None if position.counted_at is None else position.counted_at / 1000,
-            *(position.newest[0] / 1000, position.newest[1], position.newest[2], position.movements),
+            *(position.newest[0] / 1000, position.newest[1], position.newest[2], position.seen_missing),
+            *(position.gap, position.gap_since / 1000, position.movements),
         )
         for (store_id, sku), position in positions.items()
     ]

@@ -25,31 +25,23 @@ class StockHistory(History):
         found = {}
         query = """SELECT store_id, sku, toString(shelf), toString(backroom), shelf_known, backroom_known,
             mapApply((reference, quantity) -> (reference, toString(quantity)), on_the_way),
-            toUnixTimestamp64Milli(moved_at), newest_count, newest_event, toUnixTimestamp64Milli(counted_at), version
+            toUnixTimestamp64Milli(moved_at), newest_count, newest_event, toUnixTimestamp64Milli(counted_at),
+            seen_missing, gap, toUnixTimestamp64Milli(gap_since), version
             FROM stock_positions FINAL WHERE (store_id, sku) IN %(keys)s"""
         for chunk in chunks(tuple(keys)):
-            for (
-                store_id,
-                sku,
-                shelf,
-                backroom,
-                on_shelf,
-                in_back,
-                ways,
-                at,
-                is_count,
-                event,
-                counted,
-                version,
-            ) in self._rows(query, {"keys": chunk}):
+            for store_id, sku, shelf, backroom, on_shelf, in_back, ways, *rest in self._rows(query, {"keys": chunk}):
+                at, is_count, event_id, counted_at, seen_missing, gap, gap_since, version = rest
                 found[store_id, sku] = Position(
                     shelf=whole(shelf),
                     backroom=whole(backroom),
                     shelf_known=on_shelf,
                     backroom_known=in_back,
                     on_the_way={reference: whole(quantity) for reference, quantity in ways.items()},
-                    newest=(at, is_count, event),
-                    counted_at=counted,
+                    newest=(at, is_count, event_id),
+                    counted_at=counted_at,
+                    seen_missing=seen_missing,
+                    gap=gap,
+                    gap_since=gap_since,
                     movements=version,
                 )
         return found

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 STEP = 10_000
-Kind = Literal["RECEIVE", "FILL_SHELF", "SALE", "RETURN", "WASTE", "TRANSFER", "COUNT"]
+Kind = Literal["RECEIVE", "FILL_SHELF", "SALE", "RETURN", "WASTE", "TRANSFER", "COUNT", "SCAN"]
+"""As in ``schemas.events.StockMovement``; a SCAN is what a photo of the shelf showed of an article, and moves nothing."""
+Gap = Literal["", "FILL_SHELF", "ORDER", "COUNT"]
+"""What is to be done about an article, empty when nothing is."""
 Location = Literal["SHELF", "BACKROOM"]
 Key = tuple[int, bool, str]
 """(milliseconds since 1970, is a count, event_id): a count comes after all that happened in its millisecond."""
@@ -21,7 +24,9 @@ NO_KEY: Key = (-1, False, "")
 
 
 class Movement(NamedTuple):
-    """One change of stock. ``from_store_id`` marks a transfer that another store has sent here."""
+    """One change of stock. ``from_store_id`` marks a transfer that another store has sent here. The quantity of a SCAN is
+    the number of facings seen.
+    """
 
     event_id: str
     store_id: str
@@ -35,7 +40,7 @@ class Movement(NamedTuple):
     from_store_id: str = ""
     actor: str = ""
     reason: str = ""
-    source: Literal["MOVEMENT", "TILL"] = "MOVEMENT"
+    source: Literal["MOVEMENT", "TILL", "SCAN"] = "MOVEMENT"
     arrived: int = 0
 
     @property
@@ -55,10 +60,10 @@ class Movement(NamedTuple):
 
     @property
     def changes(self) -> tuple[int, int]:
-        """By how much it changes the shelf and the backroom; a count and an announcement change neither."""
+        """By how much it changes the shelf and the backroom; a count, a scan and an announcement change neither."""
         quantity = self.quantity
         match self.kind:
-            case "COUNT":
+            case "COUNT" | "SCAN":
                 return 0, 0
             case "FILL_SHELF":
                 return quantity, -quantity
@@ -83,6 +88,11 @@ class Position:
     newest: Key = NO_KEY
     counted_at: int | None = None
     """When the SKU was last counted, on the shelf or in the back."""
+    seen_missing: bool = False
+    """The last scan of the shelf saw none of it, and nothing has come to the shelf since."""
+    gap: Gap = ""
+    gap_since: int = 0
+    """Time of the movement since which the gap is what it is, milliseconds since 1970."""
     movements: int = 0
     """Distinct movements known: the version of the rows."""
 
@@ -95,6 +105,19 @@ class Position:
     def is_negative(self) -> bool:
         """The ledger says that less than nothing is there: something was not written down, or counted wrongly."""
         return (self.shelf_known and self.shelf < 0) or (self.backroom_known and self.backroom < 0)
+
+
+def gap_of(position: Position) -> Gap:
+    """What is to be done about an article: fill the shelf from the back, order it, or count it because the ledger cannot be
+    right. Where the shelf was never counted nobody can tell.
+    """
+    if not position.shelf_known:
+        return ""
+    if position.is_negative:
+        return "COUNT"
+    if position.shelf == 0:
+        return "FILL_SHELF" if position.backroom > 0 else "ORDER"
+    return "COUNT" if position.seen_missing else ""
 
 
 class Discrepancy(NamedTuple):
@@ -157,17 +180,28 @@ def derive(movements: Iterable[Movement]) -> tuple[Position, list[Discrepancy]]:
 def _apply(position: Position, movement: Movement) -> Discrepancy | None:
     position.movements += 1
     position.newest = movement.key
+    found = _move(position, movement)
+    if (gap := gap_of(position)) != position.gap:
+        position.gap, position.gap_since = gap, movement.at
+    return found
+
+
+def _move(position: Position, movement: Movement) -> Discrepancy | None:
     on_shelf = movement.location == "SHELF"
+    if movement.kind == "SCAN":
+        position.seen_missing = movement.quantity == 0
+        return None
     if movement.kind == "COUNT":
         position.counted_at = movement.at
         if on_shelf:
             found = Discrepancy(movement, position.shelf, not position.shelf_known)
-            position.shelf, position.shelf_known = movement.quantity, True
+            position.shelf, position.shelf_known, position.seen_missing = movement.quantity, True, False
         else:
             found = Discrepancy(movement, position.backroom, not position.backroom_known)
             position.backroom, position.backroom_known = movement.quantity, True
         return found
     shelf, backroom = movement.changes
+    position.seen_missing &= shelf <= 0
     position.shelf += shelf
     position.backroom += backroom
     if movement.kind == "RECEIVE":

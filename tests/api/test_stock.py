@@ -118,6 +118,31 @@ def test_discrepancies(taken: dict[str, Any], api: TestClient) -> None:
     assert api.get("/stores/LEEDS/discrepancies", params=window | {"to": window["from"]}).status_code == 422
 
 
+def test_what_to_do_now_in_order(worker: None, api: TestClient) -> None:
+    def said(sku: str, kind: str, quantity: float, at: str, **more: Any) -> dict[str, Any]:
+        return movement(kind, quantity, at, sku=sku, store_id="YORK", **more)
+
+    moved = [
+        *(said(sku, "COUNT", 9, "07:00") for sku in ("FILLED", "EMPTY", "GONE", "MIXED")),
+        *(said(sku, "SALE", 9, f"1{hour}:00") for hour, sku in enumerate(("EMPTY", "GONE"))),
+        said("EMPTY", "RECEIVE", 40, "09:30", location="BACKROOM"),
+        said("EMPTY", "RETURN", 1, "10:30"),
+        said("EMPTY", "SALE", 1, "10:40"),
+        said("MIXED", "SALE", 11, "12:00"),
+    ]
+    answer = api.post("/stock/movements", params={"wait": "processed", "timeout_s": 60}, json={"movements": moved})
+    assert answer.json()["processed"] is True
+    tasks = api.get("/stores/YORK/restock").json()["tasks"]
+    assert [(task["sku"], task["action"], round(task["sales_per_hour"], 2)) for task in tasks] == [
+        ("MIXED", "COUNT", 3.67),
+        ("EMPTY", "FILL_SHELF", 3.33),
+        ("GONE", "ORDER", 3.0),
+    ]
+    assert tasks[0]["reason"] == "The ledger holds -2, which cannot be: count it."
+    assert tasks[1]["since"] == "2026-03-03T10:40:00Z"
+    assert api.get("/stores/NOWHERE/restock").status_code == 404
+
+
 def test_what_is_not_there(taken: dict[str, Any], api: TestClient) -> None:
     assert api.get("/stores/NOWHERE/stock").status_code == 404
     assert api.get("/stores/LEEDS/stock/NOTHING").status_code == 404

@@ -18,7 +18,7 @@ from faust.types import TP
 
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
-from schemas.topics import STOCK_MOVEMENTS, TRANSACTIONS
+from schemas.topics import SHELF_SCANS, STOCK_MOVEMENTS, TRANSACTIONS
 from stream_processors.engine.dead_letters import DeadLetter
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
@@ -123,6 +123,12 @@ class Shop:
             FROM stock_positions FINAL WHERE store_id = %(store)s ORDER BY sku"""
         )
 
+    def gaps(self) -> list[tuple[Any, ...]]:
+        return self.rows(
+            """SELECT sku, gap, gap_since, seen_missing, counted_at FROM stock_positions FINAL
+            WHERE store_id = %(store)s ORDER BY sku"""
+        )
+
     def discrepancies(self) -> list[tuple[Any, ...]]:
         return self.rows(
             """SELECT sku, location, expected, counted, difference, is_opening FROM stock_discrepancies FINAL
@@ -199,6 +205,24 @@ async def test_a_transfer_is_announced_to_the_shop_that_it_goes_to(shop: Shop, d
     assert receiver.positions() == [("A", 0, 5, 0, False, True, 3)]
 
 
+async def test_a_photo_of_an_empty_shelf_is_a_reason_to_count(shop: Shop) -> None:
+    scan = {
+        "event_id": str(uuid.uuid4()),
+        "store_id": shop.store,
+        "timestamp": "2026-03-03T10:00:00Z",
+        "scan_id": "P1",
+        "facings": {"A": 0, "B": 3},
+        "confidence": 0.9,
+    }
+    photo = (SHELF_SCANS.name, json.dumps(scan).encode())
+    await shop.read(shop.move("COUNT", 4), shop.move("COUNT", 4, sku="B"), photo)
+    shop.restart()
+    await shop.read(photo, (SHELF_SCANS.name, b"{}"))
+    assert [gap[:2] for gap in shop.gaps()] == [("A", "COUNT"), ("B", "")]
+    assert shop.positions() == [("A", 4, 0, 0, True, False, 2), ("B", 4, 0, 0, True, False, 2)]
+    assert [letter.source_topic for letter in shop.kept.letters] == [SHELF_SCANS.name]
+
+
 async def test_what_cannot_be_is_buried_with_its_bytes(shop: Shop) -> None:
     poison = [
         shop.move("COUNT", -1),
@@ -253,5 +277,6 @@ async def test_shuffled_repeated_and_restarted_it_is_the_same(shop: Shop, databa
         if chance.random() < 0.3:
             other.restart()
     assert other.positions() == shop.positions()
+    assert other.gaps() == shop.gaps()
     assert other.discrepancies() == shop.discrepancies()
     assert len(shop.positions()) == 3

@@ -104,6 +104,31 @@ def test_negative_stock_is_told_only_where_the_stock_was_known() -> None:
     assert not derive(story("RECEIVE 5 BACK; SALE 3"))[0].is_negative
 
 
+@pytest.mark.parametrize(
+    ("text", "gap", "since"),
+    [
+        ("SALE 3", "", 0),  # nobody knows what is there
+        ("COUNT 5", "", 0),
+        ("COUNT 5; COUNT 9 BACK; SALE 5", "FILL_SHELF", 2),
+        ("COUNT 5; COUNT 9 BACK; SALE 5; FILL_SHELF 2", "", 3),
+        ("COUNT 5; SALE 4; SALE 1; WASTE 0", "ORDER", 2),
+        ("COUNT 5; SALE 5; RECEIVE 8 BACK", "FILL_SHELF", 2),
+        ("COUNT 5; SALE 6", "COUNT", 1),  # less than nothing
+        ("COUNT 5; SCAN 2", "", 0),
+        ("COUNT 5; SCAN 0", "COUNT", 1),  # the ledger says that there are five, the photo that there are none
+        ("COUNT 5; SCAN 0; SALE 1", "COUNT", 1),
+        ("COUNT 5; SCAN 0; COUNT 0", "ORDER", 2),
+        ("COUNT 5; SCAN 0; COUNT 5", "", 2),
+        ("COUNT 5; COUNT 9 BACK; SCAN 0; FILL_SHELF 4", "", 3),
+        ("COUNT 5; SCAN 0; SCAN 1", "", 2),
+        ("COUNT 5; SCAN 0; RECEIVE 3 BACK", "COUNT", 1),
+    ],
+)
+def test_what_is_to_be_done(text: str, gap: str, since: int) -> None:
+    position, _ = derive(story(text))
+    assert (position.gap, position.gap_since) == (gap, since)
+
+
 movements = st.lists(
     st.builds(
         lambda number, at, kind, quantity, location, reference, announced: Movement(
@@ -120,7 +145,7 @@ movements = st.lists(
         ),
         st.integers(0, 10**9),
         st.integers(0, 30),
-        st.sampled_from(["RECEIVE", "FILL_SHELF", "SALE", "RETURN", "WASTE", "TRANSFER", "COUNT"]),
+        st.sampled_from(["RECEIVE", "FILL_SHELF", "SALE", "RETURN", "WASTE", "TRANSFER", "COUNT", "SCAN"]),
         st.integers(-5, 50),
         st.sampled_from([S, B]),
         st.sampled_from(["", "R1", "R2"]),
@@ -139,7 +164,7 @@ def naive(events: list[Movement]) -> dict[str, int]:
         last = max(counts, key=lambda m: (m.at, m.event_id), default=None)
         total = last.quantity if last else 0
         for m in events:
-            if m.kind == "COUNT":
+            if m.kind in ("COUNT", "SCAN"):
                 continue
             # What shares the count's millisecond is in what was counted.
             if last is not None and m.at <= last.at:
