@@ -6,6 +6,7 @@ from aisleflow.commands import (
     api,
     camera,
     capacity,
+    clean,
     contracts,
     dead_letters,
     demo,
@@ -49,6 +50,7 @@ app.add_typer(producers.app, name="producers")
 app.add_typer(camera.app, name="camera")
 app.add_typer(layout.app, name="layout")
 app.add_typer(grafana.app, name="grafana")
+app.command()(clean.clean)
 app.command()(simulate.simulate)
 app.command()(demo.demo)
 app.command()(live.live)
