@@ -22,6 +22,7 @@ from aisleflow.commands import (
     simulate,
     status,
     topics,
+    trace,
     up,
     worker,
 )
@@ -37,6 +38,7 @@ app.command()(up.up)
 app.command()(doctor.doctor)
 app.command()(status.status)
 app.command()(capacity.capacity)
+app.command()(trace.trace)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(worker.worker)

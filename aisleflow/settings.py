@@ -73,6 +73,9 @@ class Settings(BaseSettings):
 
     api_keys: SecretStr | None = Field(None, description="Comma-separated API keys; empty means loopback only.")
     log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe line logged.")
+    otlp_endpoint: str | None = Field(
+        None, description="http(s)://HOST:PORT of an OpenTelemetry collector (OTLP over HTTP); empty exports no traces."
+    )
     max_invalid_share: float = Field(
         0.9, gt=0, le=1, description="Share of invalid records among the last 10,000 above which a worker stops."
     )

@@ -13,7 +13,7 @@ import orjson
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
-from aisleflow import log
+from aisleflow import log, tracing
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
 from api.problems import UnavailableError
@@ -79,7 +79,11 @@ class Database:
         return self._answer(
             lambda client: _rows(
                 client.raw_query(
-                    sql, parameters=parameters, settings=_SETTINGS, fmt="JSONCompactEachRowWithNamesAndTypes"
+                    sql,
+                    parameters=parameters,
+                    settings=_SETTINGS,
+                    fmt="JSONCompactEachRowWithNamesAndTypes",
+                    transport_settings=tracing.http_headers(),
                 )
             )
         )

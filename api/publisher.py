@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from aisleflow import log
+from aisleflow import log, tracing
 from aisleflow.clients import Delivered, kafka_producer
 from aisleflow.settings import Settings
 
@@ -37,6 +37,19 @@ Outcome = Delivered | TooLarge | None
 """Where a record is, why it never can be there, or None: not acknowledged in time."""
 
 
+def _tell(records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
+    """A line for the story of a trace: where on the log its records are."""
+    spans: dict[str, tuple[int, int]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Delivered):
+            place = f"{outcome.topic}/{outcome.partition}"
+            first, last = spans.get(place, (outcome.offset, outcome.offset))
+            spans[place] = (min(first, outcome.offset), max(last, outcome.offset))
+    trace_id = tracing.trace_id_of(tracing.current.get())
+    if trace_id is not None:
+        logger.info("published", trace_id=trace_id, records=len(records), offsets=spans)
+
+
 class Publisher:
     """One idempotent producer and the thread that serves its delivery reports."""
 
@@ -56,6 +69,15 @@ class Publisher:
         """
         if not records:
             return []
+        name = f"{records[0].topic} publish"
+        with tracing.span(name, "PRODUCER", parent=tracing.current.get(), attributes={"records": len(records)}):
+            outcomes = await self._publish(records)
+            _tell(records, outcomes)
+            return outcomes
+
+    async def _publish(self, records: Sequence[Record]) -> list[Outcome]:
+        traceparent = tracing.current.get()
+        headers: list[tuple[str, str | bytes | None]] = [(tracing.HEADER, traceparent)] if traceparent else []
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         outcomes: list[Outcome] = [None] * len(records)
@@ -92,6 +114,7 @@ class Publisher:
                     self._settings.topic_prefix + record.topic,
                     record.value,
                     record.key,
+                    headers=headers,
                     on_delivery=partial(report, position),
                 )
             except KafkaException as problem:

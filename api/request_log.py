@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aisleflow import log, metrics
+from aisleflow import log, metrics, tracing
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 logger = log.get(__name__)
@@ -19,11 +17,10 @@ logger = log.get(__name__)
 
 def trace_id(headers: Headers) -> str:
     """The caller's trace id, from ``traceparent`` (W3C) or ``X-Trace-Id`` if valid; else a new one."""
-    match = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-    if match and match[1].strip("0"):
-        return match[1]
+    if known := tracing.trace_id_of(headers.get(tracing.HEADER)):
+        return known
     given = headers.get("x-trace-id", "")
-    return given if _TRACE_ID.fullmatch(given) else str(uuid.uuid4())
+    return given if _TRACE_ID.fullmatch(given) else tracing.new_id()
 
 
 class RequestLog:
@@ -37,7 +34,9 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        trace = trace_id(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        trace = trace_id(headers)
+        parent = headers.get(tracing.HEADER) if tracing.trace_id_of(headers.get(tracing.HEADER)) else None
         scope["log_fields"] = {}
         status = 500
 
@@ -49,7 +48,14 @@ class RequestLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_traced)
+            # Not the path, which may be anything: what is seen in traces is named below.
+            with tracing.span(scope["method"], "SERVER", parent=parent, trace_id=tracing.w3c_id(trace)) as span:
+                await self._app(scope, receive, send_traced)
+                if span is not None:
+                    template = getattr(scope.get("route"), "path", None) or "page"
+                    span.update_name(f"{scope['method']} {template}")
+                    span.set_attribute("http.route", template)
+                    span.set_attribute("http.response.status_code", status)
         except Exception:
             logger.exception("request_failed", trace_id=trace)
             raise

@@ -10,7 +10,7 @@ from typing import Literal
 import faust
 from prometheus_client import start_http_server
 
-from aisleflow import log
+from aisleflow import log, tracing
 from aisleflow.clients import clickhouse_client, kafka_producer
 from aisleflow.settings import Settings
 from schemas import topics
@@ -105,6 +105,7 @@ def run(settings: Settings, index: int, derives: Derives = "visits") -> None:
     log.configure(settings.log_level)
     for chatty in ("faust", "mode", "aiokafka"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    tracing.configure(settings, "aisleflow-worker")
     gc.set_threshold(*GC_THRESHOLDS)
     start_http_server(settings.metrics_port + index, addr=settings.metrics_host)
     app = build(settings, index, derives)

@@ -19,7 +19,7 @@ from datetime import date
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from aisleflow import log, metrics
+from aisleflow import log, metrics, tracing
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.events import CameraHealth, StoreLayout
@@ -227,7 +227,10 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cyc
                     else:
                         cycle.layouts.append((layout, record.timestamp))
         cycle.refused += [
-            DeadLetter(batch.tp.topic, batch.tp.partition, record.offset, record.key, record.value, "read", refusal)
+            DeadLetter(
+                *(batch.tp.topic, batch.tp.partition, record.offset, record.key, record.value, "read", refusal),
+                traceparent=tracing.traceparent_of(record.headers),
+            )
             for record, refusal in refused
         ]
         cycle.records += len(batch.records)

@@ -8,7 +8,7 @@ def api() -> None:
     import typer
     import uvicorn
 
-    from aisleflow import log
+    from aisleflow import log, tracing
     from aisleflow.settings import settings
     from api.security import InsecureError, check_binding
 
@@ -19,6 +19,7 @@ def api() -> None:
         typer.echo(f"api: {error}", err=True)
         raise typer.Exit(2) from None
     log.configure(chosen.log_level)
+    tracing.configure(chosen, "aisleflow-api")
     from api.app import create_app
     from infra.http import BoundedConnection
 

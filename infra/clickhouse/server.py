@@ -23,11 +23,14 @@ import math
 import os
 import re
 import secrets
+import sys
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -117,6 +120,8 @@ _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'?")
 _CITING = re.compile(
     r"(Code: \d+)\. DB::Exception.*\(((?:CANNOT|INCORRECT)_\w+|SYNTAX_ERROR|DECIMAL_OVERFLOW)\)", re.DOTALL
 )
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TABLE = re.compile(r"\b(?:INTO|FROM)\s+([\w.`]+)", re.IGNORECASE)
 _CODE = re.compile(r"Code: (\d+)\. DB::Exception")
 log = logging.getLogger("clickhouse")
 
@@ -401,10 +406,12 @@ class Server:
             async with self._limits[user]:
                 query = await self._read(request, user)
                 watcher = asyncio.create_task(self._cancel_when_gone(request, query))
+                began = time.perf_counter()
                 try:
                     answer = await anyio.to_thread.run_sync(self._engine.run, query)
                 finally:
                     watcher.cancel()
+                _tell_trace(request, query, answer, time.perf_counter() - began)
         except (StatementError, ChdbError, RuntimeError) as error:
             return self._refusal(str(error), headers)
         except ClientDisconnect:  # it sent half a request and left: nobody reads this
@@ -542,6 +549,25 @@ class _Streamed(StreamingResponse):
             if self._answer.close is not None:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(self._answer.close)
+
+
+def _tell_trace(request: Request, query: Query, answer: Answer, took_s: float) -> None:
+    """A line of JSON for a statement that carries a trace's id or names what it is for, as workers' inserts do."""
+    trace = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    if trace is None:
+        return
+    line = {
+        "event": "statement",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "trace_id": trace[1],
+        "comment": query.settings.get("log_comment", "")[:200],
+        "user": query.user,
+        # Its kind and its table: the rest may hold values.
+        "statement": " ".join([query.statement.kind, *_TABLE.findall(query.statement.sql[:2000])[:1]]),
+        "rows": answer.summary.get("written_rows") or answer.summary.get("result_rows") or 0,
+        "took_ms": round(took_s * 1000),
+    }
+    print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 async def _form(request: Request, raw: bytes) -> dict[str, str]:

@@ -27,6 +27,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from urllib3.exceptions import HTTPError
 
+from aisleflow import tracing
 from aisleflow.clients import clickhouse_client, kafka_config, kafka_producer, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
@@ -221,6 +222,8 @@ class Desk:
                     continue
                 key = letter.key if edited is None or found is None else found.encode()
                 origin = {"replayed_from": f"{self._topic}/{letter.offset}"}
+                if traceparent := letter.headers.get(tracing.HEADER):
+                    origin[tracing.HEADER] = traceparent
                 records.append((self._door_of(letter) or self._source_topic, key, value, origin))
                 published.append(letter)
             self._publish(records)

@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from aisleflow import log, metrics
+from aisleflow import log, metrics, tracing
 from schemas.reading import Refusal
 
 logger = log.get(__name__)
@@ -36,6 +36,8 @@ class DeadLetter:
     refusal: Refusal
     joins: str = ""
     """The topic whose dead letters it joins, if not those of the topic that it came from."""
+    traceparent: str | None = None
+    """Of the request that it came with, if any."""
 
     @property
     def headers(self) -> list[tuple[str, str | bytes | None]]:
@@ -47,6 +49,7 @@ class DeadLetter:
             ("stage", self.stage.encode()),
             ("field", self.refusal.field.encode(errors="replace")),
             ("error", self.refusal.reason.encode(errors="replace")),
+            *([(tracing.HEADER, self.traceparent.encode())] if self.traceparent else []),
         ]
 
 
@@ -115,4 +118,7 @@ class DeadLetterBox:
             topic=first.source_topic,
             field=first.refusal.field,
             reason=first.refusal.reason,
+            trace_ids=list(
+                dict.fromkeys(tracing.trace_id_of(letter.traceparent) for letter in letters if letter.traceparent)
+            ),
         )

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
-from aisleflow import log, metrics
+from aisleflow import log, metrics, tracing
 
 logger = log.get(__name__)
 T = TypeVar("T")
@@ -75,8 +75,21 @@ class ClickHouseSink:
             "deduplicate_blocks_in_dependent_materialized_views": 1,
             # Timestamps may spread over any number of months when old days are published.
             "max_partitions_per_insert_block": 0,
+            # By which a server's log of queries can be tied to the worker's.
+            "log_comment": f"cycle {token}",
         }
-        self._client.raw_insert(table, list(columns), block, settings=settings, fmt="JSONCompactEachRow")
+        with tracing.span(
+            f"INSERT {table}",
+            "CLIENT",
+            parent=tracing.current.get(),
+            attributes={"rows": len(rows), "bytes": len(block)},
+        ):
+            self._client.raw_insert(
+                *(table, list(columns), block),
+                settings=settings,
+                fmt="JSONCompactEachRow",
+                transport_settings=tracing.http_headers(),
+            )
         metrics.ROWS.labels(table).inc(len(rows))
 
     async def until_answered(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:

@@ -22,6 +22,7 @@ from faust.types import TP, EventT, StreamT
 from aisleflow import log
 from aisleflow.settings import Settings
 from stream_processors.engine.scheduler import BareRecords, BatchingConsumer, BatchingScheduler, RecordBatch
+from stream_processors.engine.traces import traced
 
 logger = log.get(__name__)
 
@@ -177,7 +178,7 @@ def create_app(
     )
     app.transport.Consumer = BatchingConsumer
     BareRecords.install()
-    cycles = Cycles(prepare, finish, beat, settings.cycle_ms / 1000, settings.max_batch_records)
+    cycles = Cycles(*traced(prepare, finish), beat, settings.cycle_ms / 1000, settings.max_batch_records)
 
     @app.agent(app.topic(*(settings.topic_prefix + topic for topic in topics)), name="derive", concurrency=1)
     async def agent(stream: StreamT[RecordBatch]) -> None:
