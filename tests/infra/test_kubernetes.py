@@ -22,9 +22,9 @@ import yaml
 
 from aisleflow.cli import app
 from aisleflow.settings import Settings
-from schemas.topics import STORE_PARTITIONS, TOPICS
-from stream_processors.app import DERIVED_TOPICS
+from schemas.topics import DOOR, STORE_PARTITIONS, TOPICS
 from tests.conftest import answers, free_port, process
+from tests.infra import kafka_users
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra/kubernetes"
@@ -133,6 +133,25 @@ def test_every_manifest_is_what_its_kind_may_be(overlay: tuple[str, list[Manifes
                 kubernetes_validate.validate(made, KUBERNETES, strict=True)
         else:
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+def test_what_the_readme_gives_a_till_is_what_its_kind_may_be() -> None:
+    [block] = re.findall(r"```yaml\n(.+?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    operators = _operators()
+    documents = list(yaml.safe_load_all(block))
+    assert [one["kind"] for one in documents] == ["KafkaTopic", "KafkaUser"]
+    for one in documents:
+        jsonschema.Draft202012Validator(operators[f"{one['apiVersion']}/{one['kind']}"]).validate(one)
+    topic, user = (one["spec"] for one in documents)
+    facts, _, store = topic["topicName"].partition(DOOR)
+    assert store and topic["config"] == {
+        "message.timestamp.type": TOPICS[facts].config["message.timestamp.type"],
+        "max.message.bytes": TOPICS[facts].max_message_bytes,
+        "retention.ms": TOPICS[facts].retention_ms,
+    }
+    assert user["authorization"]["acls"] == [
+        {"resource": {"type": "topic", "name": topic["topicName"]}, "operations": ["Write"]}
+    ]
 
 
 def test_the_operators_schemas_refuse_what_is_misspelt() -> None:
@@ -396,7 +415,8 @@ def test_the_chain_s_numbers_and_names_fit_together() -> None:
         in clickhouse["spec"]["configuration"]["files"]["users.d/quorum.xml"]
     )
     users = {one["metadata"]["name"] for one in by_kind["KafkaUser"]}
-    patches = list(yaml.safe_load_all((FOLDER / "chain/kafka-access.yaml").read_text()))
+    patches = [*yaml.safe_load_all((FOLDER / "chain/kafka-access.yaml").read_text())]
+    patches += [one for one in documents if one["kind"] == "Deployment" and one["metadata"]["name"] == "gate"]
     for patch in patches:
         [container] = patch["spec"]["template"]["spec"]["containers"]
         variables = {one["name"]: one for one in container["env"]}
@@ -407,19 +427,5 @@ def test_the_chain_s_numbers_and_names_fit_together() -> None:
         assert data["AISLEFLOW_KAFKA_CA_FILE"].startswith(f"{mount['mountPath']}/")
 
 
-def test_each_user_of_the_chain_s_kafka_may_do_what_its_part_does() -> None:
-    acls = {
-        one["metadata"]["name"]: {
-            (acl["resource"]["name"], operation)
-            for acl in one["spec"]["authorization"]["acls"]
-            for operation in acl["operations"]
-        }
-        for one in _files(FOLDER / "chain")
-        if one["kind"] == "KafkaUser"
-    }
-    named = {name for grants in acls.values() for name, _ in grants} - {"*", "aisleflow"}
-    assert named <= TOPICS.keys()
-    for topic in DERIVED_TOPICS:
-        assert (topic, "Read") in acls["aisleflow-worker"]
-        assert (TOPICS[topic].dead_letters, "Write") in acls["aisleflow-worker"]
-    assert not any(operation in ("Write", "Read") for _, operation in acls["aisleflow-keda"])
+def test_each_user_of_the_chain_s_kafka_may_do_what_its_part_does_and_no_more() -> None:
+    assert kafka_users.FILE.read_text() == kafka_users.text(), "run `python -m tests.infra.kafka_users`"
