@@ -1,12 +1,17 @@
-"""Content-Encoding in both directions, each bounded: gzip, deflate, zstd and lz4."""
+"""Compression in both directions, each bounded: Content-Encoding (gzip, deflate, zstd and lz4), and ClickHouse's own blocks,
+which the JDBC and Go clients ask for (``compress=1``, ``decompress=1``).
+"""
 
+import struct
 import zlib
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
+import lz4.block
 import lz4.frame
 import zstandard
+from clickhouse_cityhash.cityhash import CityHash128
 
 from infra.clickhouse.statement import StatementError
 
@@ -66,7 +71,67 @@ def _inflate(data: bytes, unpacked: Unpacked) -> None:
         data = member.unused_data
 
 
-#: A name for Content-Encoding, what packs a chunk, and what ends the stream.
+# A block of ClickHouse's: a checksum of the rest, how it is packed, bytes of it with these nine, bytes unpacked.
+_BLOCK_HEAD = struct.Struct("<BII")
+_CHECKSUM_BYTES = 16
+_LZ4_BLOCK, _ZSTD_BLOCK, _PLAIN_BLOCK = 0x82, 0x90, 0x02
+#: A real server cuts its output so; clients refuse blocks that are much larger.
+_BLOCK_BYTES = 1024 * 1024
+
+
+def _checksum(packed: bytes) -> bytes:
+    high, low = divmod(CityHash128(packed), 1 << 64)
+    return struct.pack("<QQ", high, low)
+
+
+def in_blocks(data: bytes) -> bytes:
+    """Data as ClickHouse's own compressed blocks (LZ4)."""
+    blocks = []
+    for start in range(0, len(data), _BLOCK_BYTES):
+        piece = data[start : start + _BLOCK_BYTES]
+        packed = lz4.block.compress(piece, store_size=False)
+        block = _BLOCK_HEAD.pack(_LZ4_BLOCK, len(packed) + _BLOCK_HEAD.size, len(piece)) + packed
+        blocks += (_checksum(block), block)
+    return b"".join(blocks)
+
+
+def out_of_blocks(data: bytes, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Undo :func:`in_blocks`, as other clients pack too.
+
+    Raises:
+        StatementError: a block is broken or of a kind that is not known, or the result is too large.
+    """
+    unpacked = Unpacked(limit)
+    place = 0
+    while place < len(data):
+        start = place + _CHECKSUM_BYTES
+        try:
+            kind, packed_size, size = _BLOCK_HEAD.unpack_from(data, start)
+            place = start + packed_size
+            block = data[start:place]
+            if packed_size < _BLOCK_HEAD.size or len(block) < packed_size or size > limit:
+                raise ValueError("it ends too early")
+            if _checksum(block) != data[start - _CHECKSUM_BYTES : start]:
+                raise ValueError("its checksum does not match")
+            unpacked.write(_unpack(kind, block[_BLOCK_HEAD.size :], size))
+        except (ValueError, struct.error, lz4.block.LZ4BlockError, zstandard.ZstdError) as error:
+            if isinstance(error, StatementError):
+                raise
+            raise StatementError(271, "CANNOT_DECOMPRESS", f"A compressed block is broken: {error}") from None
+    return unpacked.getvalue()
+
+
+def _unpack(kind: int, packed: bytes, size: int) -> bytes:
+    if kind == _LZ4_BLOCK:
+        return bytes(lz4.block.decompress(packed, uncompressed_size=size))
+    if kind == _ZSTD_BLOCK:
+        return bytes(zstandard.ZstdDecompressor().decompress(packed, max_output_size=size))
+    if kind == _PLAIN_BLOCK:
+        return packed
+    raise ValueError(f"method {kind:#x} is not known")
+
+
+#: A name for Content-Encoding (empty: none), what packs a chunk, and what ends the stream.
 Compressor = tuple[str, Callable[[bytes], bytes], Callable[[], bytes]]
 
 

@@ -7,8 +7,7 @@ curl and Grafana's plugin talk to it as to a real server.
 
 What differs from a real server: tables belong into a database of their own (``default`` is the engine's view of files,
 which nobody may read, and a table made there is out of reach after a restart), ``session_id`` is accepted and ignored
-(each request has a fresh connection, so nothing is carried from one to the next), external data and ClickHouse's own
-block compression (``compress=1``) are refused.
+(each request has a fresh connection, so nothing is carried from one to the next), and external data is refused.
 """
 
 import argparse
@@ -29,7 +28,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
@@ -55,7 +54,15 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from infra.clickhouse.compression import MAX_BODY_BYTES, Unpacked, compressor, decompress
+from infra.clickhouse.compression import (
+    MAX_BODY_BYTES,
+    Compressor,
+    Unpacked,
+    compressor,
+    decompress,
+    in_blocks,
+    out_of_blocks,
+)
 from infra.clickhouse.statement import Statement, StatementError, check_reader, check_writer, parse
 from infra.http import BoundedConnection
 
@@ -96,13 +103,19 @@ _SETTING_NAME = re.compile(r"[a-z][a-z0-9_]{0,100}")
 # None that names a file (format_schema, format_template_row, output_format_schema, ...) or takes more of the machine.
 _READING_SETTING = re.compile(
     r"output_format_(json|csv|tsv|native|pretty|decimal|float|arrow|parquet)_\w+|format_csv_\w+|date_time_\w+|"
-    r"max_(block_size|rows_to_read|bytes_to_read)|session_timezone|final|join_use_nulls|extremes|"
+    r"max_block_size|session_timezone|final|join_use_nulls|extremes|"
     r"cancel_http_readonly_queries_on_client_close"
 )
 # The API may choose what does neither: it knows how its queries share the machine, and clickhouse-connect sends what it likes.
 _NAMES_A_PLACE = re.compile("schema|template|path|file|url|script|readonly")
-#: What who reads may lower and never raise.
-READING_LIMITS = {"max_execution_time": 30, "max_result_rows": 1_000_000, "max_memory_usage": 4 * 1024**3}
+#: What who reads may lower and never raise; users.xml has the same.
+READING_LIMITS = {
+    "max_execution_time": 30,
+    "max_result_rows": 1_000_000,
+    "max_memory_usage": 4 * 1024**3,
+    "max_rows_to_read": 2_000_000_000,
+    "max_bytes_to_read": 200 * 1024**3,
+}
 _WRITER_DEFAULTS = {"max_query_size": MAX_STATEMENT_BYTES, "max_execution_time": 600}
 
 # As a real server answers (exceptionCodeToHTTPStatus); everything else is 500.
@@ -115,6 +128,11 @@ _STATUS_BY_CODE = {
     159: 408,
     516: 403,
 }
+# What clients send to end a query of their own. (A KILL of any other form is refused.)
+_KILL_OWN = re.compile(r"KILL\s+QUERY\s+WHERE\s+query_id\s*=\s*'([^'\\]{1,200})'\s*(?:SYNC|ASYNC)?\s*", re.IGNORECASE)
+_KILLED = """
+SELECT 'waiting' AS kill_status, {query_id:String} AS query_id, {user:String} AS user FROM numbers({found:UInt8})
+"""
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'?")
 #: Errors whose words are the data that could not be read, or the statement.
 _CITING = re.compile(
@@ -372,6 +390,8 @@ class Server:
         self._data_dir = data_dir
         self._passwords = passwords
         self._engine: Engine
+        #: By user and query_id, those without a result yet.
+        self._running: dict[tuple[str, str], Query] = {}
 
     def app(self) -> Starlette:
         """The ASGI application; the engine opens when it starts and closes when it stops."""
@@ -393,7 +413,9 @@ class Server:
 
     async def query(self, request: Request) -> Response:
         """Run one query, as ClickHouse's HTTP interface does."""
-        query_id = request.query_params.get("query_id") or str(uuid.uuid4())
+        query_id = (
+            request.query_params.get("query_id") or request.headers.get("x-clickhouse-query-id") or str(uuid.uuid4())
+        )
         headers = {
             "X-ClickHouse-Query-Id": re.sub(r"[^ -~]", "?", query_id),
             "X-ClickHouse-Timezone": self._engine.timezone,
@@ -405,12 +427,16 @@ class Server:
             user = self._authenticate(request)
             async with self._limits[user]:
                 query = await self._read(request, user)
+                if killed := _KILL_OWN.fullmatch(query.statement.sql):
+                    query = await self._kill(query, killed[1])
                 watcher = asyncio.create_task(self._cancel_when_gone(request, query))
                 began = time.perf_counter()
+                self._running[user, query_id] = query
                 try:
                     answer = await anyio.to_thread.run_sync(self._engine.run, query)
                 finally:
                     watcher.cancel()
+                    self._running.pop((user, query_id), None)
                 _tell_trace(request, query, answer, time.perf_counter() - began)
         except (StatementError, ChdbError, RuntimeError) as error:
             return self._refusal(str(error), headers)
@@ -424,6 +450,14 @@ class Server:
             pass
         if query.statement.kind in {"SELECT", "WITH"}:
             await anyio.to_thread.run_sync(self._engine.cancel, query)
+
+    async def _kill(self, query: Query, query_id: str) -> Query:
+        """End a query of the same user; the answer is a query too, so that it comes in the format that was asked for."""
+        victim = self._running.get((query.user, query_id))
+        if victim is not None:
+            await anyio.to_thread.run_sync(self._engine.cancel, victim)
+        parameters = {"query_id": query_id, "user": query.user, "found": str(int(victim is not None))}
+        return replace(query, statement=parse(_KILLED.encode()), parameters=parameters)
 
     def _authenticate(self, request: Request) -> str:
         scheme, _, basic = request.headers.get("authorization", "").partition(" ")
@@ -452,9 +486,6 @@ class Server:
         async for chunk in request.stream():
             body.write(chunk)
         given = dict(request.query_params)
-        for name in ("compress", "decompress"):
-            if given.get(name, "0") not in {"0", "false"}:
-                raise StatementError(48, "NOT_IMPLEMENTED", f"{name}=1 is not supported; use Content-Encoding.")
         default_format = given.get("default_format") or request.headers.get("x-clickhouse-format") or "TabSeparated"
         if not _FORMAT_NAME.fullmatch(default_format):  # statements without a result do not look at it; a header does
             raise StatementError(73, "UNKNOWN_FORMAT", f"Unknown format {default_format[:64]!r}")
@@ -467,10 +498,11 @@ class Server:
         text = given.get("query", "")
         if not raw and len(text) < SMALL_STATEMENT_BYTES:
             statement = _small_statement(text.encode())
-        elif not text and not encoding and len(raw) < SMALL_STATEMENT_BYTES:
+        elif not text and not encoding and not _is_on(given, "decompress") and len(raw) < SMALL_STATEMENT_BYTES:
             statement = _small_statement(raw)
         else:
-            statement = await anyio.to_thread.run_sync(_statement, text, raw, encoding, limit)
+            blocks = _is_on(given, "decompress")
+            statement = await anyio.to_thread.run_sync(_statement, text, raw, encoding, blocks, limit)
         return Query(
             user=user,
             statement=statement,
@@ -506,12 +538,15 @@ class Server:
         if answer.summary:
             headers["X-ClickHouse-Summary"] = json.dumps({name: str(value) for name, value in answer.summary.items()})
         media = "application/json" if answer.format.startswith("JSON") else "text/plain; charset=utf-8"
+        packed: Compressor | None = None
+        if _is_on(request.query_params, "compress"):
+            packed = ("", in_blocks, bytes)
         if answer.close is None and sum(map(len, answer.chunks)) < WORTH_COMPRESSING_BYTES:
-            return Response(b"".join(answer.chunks), headers=headers, media_type=media)
-        packed = None
-        if request.query_params.get("enable_http_compression", "0") in {"1", "true"}:
+            whole = b"".join(answer.chunks)
+            return Response(in_blocks(whole) if packed else whole, headers=headers, media_type=media)
+        if packed is None and _is_on(request.query_params, "enable_http_compression"):
             packed = compressor(request.headers.get("accept-encoding", ""))
-        if packed:
+        if packed and packed[0]:
             headers["Content-Encoding"] = packed[0]
 
         def body() -> Iterator[bytes]:
@@ -590,9 +625,15 @@ async def _form(request: Request, raw: bytes) -> dict[str, str]:
 _small_statement = lru_cache(maxsize=256)(parse)
 
 
-def _statement(query: str, body: bytes, encoding: str, limit: int) -> Statement:
+def _is_on(parameters: Mapping[str, str], name: str) -> bool:
+    return parameters.get(name, "0") in {"1", "true"}
+
+
+def _statement(query: str, body: bytes, encoding: str, blocks: bool, limit: int) -> Statement:
     """The statement of a request: in the URL, in the body, or its head in the URL and its data in the body."""
     text = decompress(body, encoding, limit)
+    if blocks:
+        text = out_of_blocks(text, limit)
     if query:
         text = query.encode() + b"\n" + text
     statement = parse(text)

@@ -19,7 +19,13 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _DATA_GAP = re.compile(rb"[ \t\r]*\n?")
-_READING_STATEMENTS = {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN"}
+#: A USE ends with its request.
+_READING_STATEMENTS = {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "USE"}
+_OTHER_STATEMENTS = {
+    "ALTER", "ATTACH", "BACKUP", "BEGIN", "CHECK", "COMMIT", "COPY", "CREATE", "DELETE", "DETACH", "DROP", "EXCHANGE", "EXECUTE", "GRANT",
+    "INSERT", "INSERT SELECT", "KILL", "MOVE", "OPTIMIZE", "RENAME", "REPLACE", "RESTORE", "REVOKE", "ROLLBACK", "SYSTEM", "TRUNCATE",
+    "UNDROP", "UPDATE", "WATCH",
+}  # fmt: skip
 #: Table functions that compute from their arguments or read only what SELECT may read anyway.
 HARMLESS_TABLE_FUNCTIONS = {
     "format", "generate_series", "generaterandom", "generateseries", "null", "numbers", "numbers_mt", "primes",
@@ -154,8 +160,12 @@ def check_reader(user: str, statement: Statement, table_functions: frozenset[str
         StatementError: not a reading statement, or one that would reach files, the network or other servers.
     """
 
+    if statement.kind == "SET":
+        raise StatementError(164, "READONLY", "Cannot modify settings in readonly mode; each request has its own.")
+    if statement.kind in _OTHER_STATEMENTS:
+        raise _refusal(user, statement.kind)
     if statement.kind not in _READING_STATEMENTS:
-        raise _refusal(user, statement.kind or "this statement")
+        raise StatementError(62, "SYNTAX_ERROR", f"Syntax error: {statement.kind[:40]!r} begins no statement")
     if _TYPOGRAPHIC_QUOTES.search(statement.sql):
         raise _refusal(user, "a typographic quote (write ' or \")")
     if _NAMED_LATER.search(statement.sql):

@@ -72,7 +72,6 @@ def test_an_analyst_may(sql: str) -> None:
         "INSERT INTO t VALUES (1)",
         "INSERT INTO t SELECT 1",
         "DROP TABLE t",
-        "SET readonly = 0",
         "KILL QUERY WHERE 1",
         "SYSTEM FLUSH LOGS",
         "SELECT file('/etc/passwd')",
@@ -95,3 +94,10 @@ def test_an_analyst_may_not(sql: str) -> None:
     with pytest.raises(StatementError) as caught:
         check_reader("analyst", parse(sql.encode()), TABLE_FUNCTIONS)
     assert caught.value.code == 497
+
+
+@pytest.mark.parametrize(("sql", "code"), [("SET readonly = 0", 164), ("SELEC 1", 62), ("(1)", 62)])
+def test_what_is_refused_for_another_reason(sql: str, code: int) -> None:
+    with pytest.raises(StatementError) as caught:
+        check_reader("analyst", parse(sql.encode()), TABLE_FUNCTIONS)
+    assert caught.value.code == code
