@@ -86,7 +86,7 @@ def _checksum(packed: bytes) -> bytes:
 
 def in_blocks(data: bytes) -> bytes:
     """Data as ClickHouse's own compressed blocks (LZ4)."""
-    blocks = []
+    blocks: list[bytes] = []
     for start in range(0, len(data), _BLOCK_BYTES):
         piece = data[start : start + _BLOCK_BYTES]
         packed = lz4.block.compress(piece, store_size=False)
