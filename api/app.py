@@ -21,6 +21,8 @@ from api.publisher import Publisher
 from api.request_log import RequestLog
 from api.security import Guard
 from api.stock.routes import router as stock_router
+from api.stores.acknowledgements import AcknowledgeRequest
+from api.stores.acknowledgements import router as acknowledgements_router
 from api.stores.routes import router as stores_router
 from schemas import events
 
@@ -66,7 +68,7 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for router in (events_router, stores_router, stock_router, health_router):
+    for router in (events_router, stores_router, acknowledgements_router, stock_router, health_router):
         app.include_router(router)
     _describe(app, secured=bool(settings.api_key_set))
     if wall:
@@ -86,10 +88,8 @@ def _describe(app: FastAPI, *, secured: bool) -> None:
         if app.openapi_schema is None:
             document = generate()
             schemas = document["components"]["schemas"]
-            for model in (
-                problems.Problem,
-                *(events.VisitEvent, events.Transaction, events.StoreLayout, events.StockMovement),
-            ):
+            own = (events.VisitEvent, events.Transaction, events.StoreLayout, events.StockMovement, AcknowledgeRequest)
+            for model in (problems.Problem, *own):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(schema.pop("$defs", {}))
                 schemas[model.__name__] = schema

@@ -10,7 +10,7 @@ Times are RFC 3339 with an offset. Money is decimal, in the currency named besid
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -173,6 +173,7 @@ class Transaction(Event):
 ZoneType = Literal["ENTRANCE", "SHELF", "DISPLAY", "BILLING", "STOCKROOM"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
+OpeningSpell = Annotated[list[ClockTime], Field(min_length=2, max_length=2)]
 Point = Annotated[list[float], Field(min_length=2, max_length=2, description="[x, y] in pixels of the camera's frame.")]
 
 
@@ -276,6 +277,29 @@ class BillingRules(Event):
     )
 
 
+class SpecialDay(Event):
+    """A day that is like no other: a festival, a sale, a public holiday. It is left out of what is usual, and its figures are
+    not held against it.
+    """
+
+    date: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] = Field(
+        description="The business day, such as 2026-11-08."
+    )
+    name: Name | None = Field(None, description="What the day is, such as Diwali.")
+    opening_hours: Annotated[list[OpeningSpell], Field(max_length=8)] | None = Field(
+        None, description="Local opening and closing times of that day; empty is closed; null is as on its weekday."
+    )
+
+    @field_validator("date")
+    @classmethod
+    def _date_exists(cls, text: str) -> str:
+        try:
+            date.fromisoformat(text)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no date") from error
+        return text
+
+
 class StoreLayout(Event):
     """A store's zones, cameras, hours, time zone and currency. The newest ``timestamp`` holds."""
 
@@ -284,8 +308,11 @@ class StoreLayout(Event):
     name: Name | None = None
     time_zone: Annotated[str, Field(max_length=64)] = Field("UTC", description="IANA name, such as Asia/Kolkata.")
     currency: Currency | None = None
-    opening_hours: dict[Weekday, list[Annotated[list[ClockTime], Field(min_length=2, max_length=2)]]] | None = Field(
+    opening_hours: dict[Weekday, list[OpeningSpell]] | None = Field(
         None, description="Local opening and closing times by weekday; a missing day is closed; null is open all day."
+    )
+    special_days: Annotated[list[SpecialDay], Field(max_length=1000)] = Field(
+        default_factory=list, description="Festivals, sales and holidays, past and to come."
     )
     zones: Annotated[list[Zone], Field(max_length=500)] = Field(default_factory=list)
     cameras: Annotated[list[Camera], Field(max_length=500)] = Field(default_factory=list)
@@ -377,7 +404,17 @@ class Price(Event):
 
 
 Severity = Literal["INFO", "WARN", "CRITICAL"]
-AnomalyType = Literal["QUEUE_SPIKE", "CONVERSION_DROP", "DEAD_ZONE", "ABANDONMENT_SPIKE", "CAMERA_DOWN", "STALE_FEED"]
+AnomalyType = Literal[
+    "QUEUE_SPIKE",
+    "CONVERSION_DROP",
+    "DEAD_ZONE",
+    "ABANDONMENT_SPIKE",
+    "CAMERA_DOWN",
+    "STALE_FEED",
+    "FOOTFALL_DROP",
+    "FOOTFALL_SURGE",
+]
+AnomalyId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class Alert(Event):
@@ -394,6 +431,35 @@ class Alert(Event):
     suggested_action: str
     value: float
     baseline: float
+    anomaly_id: AnomalyId | None = Field(None, description="The anomaly, the same from its opening to its closing.")
+    severity_reason: str = Field("", description="Why it is of this severity.")
+
+
+def anomaly_id(store_id: str, type_: str, subject: str, detected_ms: int) -> str:
+    """The name of an anomaly: 32 hexadecimal digits of the SHA-256 of what makes it one (ClickHouse computes the same).
+
+    Args:
+        detected_ms: when it opened, milliseconds since 1970.
+    """
+    import hashlib
+
+    return hashlib.sha256(f"{store_id}\t{type_}\t{subject}\t{detected_ms}".encode()).hexdigest()[:32]
+
+
+class Acknowledgement(Event):
+    """Somebody has seen an anomaly and sees to it: it shouts no more, but stays open until it is over. Of several, the one
+    with the newest ``timestamp`` holds. An anomaly that opens anew is another one.
+    """
+
+    event_id: EventId
+    store_id: StoreId
+    anomaly_id: AnomalyId = Field(description="As the API and the alerts give it.")
+    timestamp: Timestamp = Field(description="When it was acknowledged.")
+    by: Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)] = Field(description="Who, as they want to be named.")
+    note: Annotated[str, Field(pattern=NAME_PATTERN.replace("+$", "*$"), max_length=500)] = Field(
+        "", description="What they do about it, one line."
+    )
+    until: Timestamp | None = Field(None, description="From then on it shouts again; null: not before it is over.")
 
 
 CameraState = Literal["ONLINE", "DEGRADED", "FROZEN", "OFFLINE"]

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from schemas.events import StoreLayout, ZoneType
+from schemas.events import SpecialDay, StoreLayout, ZoneType
 from schemas.reading import epoch_ms
 
 BILLING_WORDS = ("BILLING", "CHECKOUT", "CASH", "QUEUE")
@@ -22,6 +22,8 @@ class StoreCalendar:
     layout: StoreLayout | None = None
     zone: ZoneInfo = field(init=False)
     zone_types: dict[str, ZoneType] = field(init=False)
+    special_days: dict[date, SpecialDay] = field(init=False)
+    """Festivals, sales and holidays by their dates."""
     layout_ms: int = field(init=False)
     """When the layout was made, milliseconds since 1970; 0 without one."""
 
@@ -29,6 +31,8 @@ class StoreCalendar:
         object.__setattr__(self, "zone", ZoneInfo(self.layout.time_zone if self.layout else "UTC"))
         types = {zone.zone_id: zone.type for zone in self.layout.zones} if self.layout else {}
         object.__setattr__(self, "zone_types", types)
+        special = {date.fromisoformat(one.date): one for one in self.layout.special_days} if self.layout else {}
+        object.__setattr__(self, "special_days", special)
         object.__setattr__(self, "layout_ms", epoch_ms(self.layout.timestamp) if self.layout else 0)
 
     def is_billing(self, zone_id: str) -> bool:
@@ -52,13 +56,25 @@ class StoreCalendar:
         """The opening hours of a day as [from, to) in milliseconds since 1970. Hours past midnight belong to the day
         they begin.
         """
-        if self.layout is None or self.layout.opening_hours is None:
+        hours = self._hours(day)
+        if hours is None:
             return [self.bounds(day)]
         spells = []
-        for opens, closes in self.layout.opening_hours.get(WEEKDAYS[day.weekday()], []):  # type: ignore[call-overload]
+        for opens, closes in hours:
             start, end = self._moment(day, opens), self._moment(day, closes)
             spells.append((start, end if end > start else self._moment(day + timedelta(days=1), closes)))
         return spells
+
+    def _hours(self, day: date) -> list[list[str]] | None:
+        """Opening and closing times by the shop's clock; None is open all day."""
+        if self.layout is None:
+            return None
+        special = self.special_days.get(day)
+        if special is not None and special.opening_hours is not None:
+            return special.opening_hours
+        if self.layout.opening_hours is None:
+            return None
+        return self.layout.opening_hours.get(WEEKDAYS[day.weekday()], [])  # type: ignore[call-overload, no-any-return]
 
     def _moment(self, day: date, clock: str) -> int:
         hours, minutes = (int(part) for part in clock.split(":"))

@@ -425,7 +425,14 @@ def read_shelf_scan(raw: bytes, latest_ms: int) -> events.ShelfScan | Refusal:
     return _read_whole(events.ShelfScan, raw, latest_ms)
 
 
-W = TypeVar("W", events.StoreLayout, events.CameraHealth, events.StockMovement, events.ShelfScan)
+def read_acknowledgement(raw: bytes, latest_ms: int) -> events.Acknowledgement | Refusal:
+    """Read one record of the ``acknowledgements`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.Acknowledgement, raw, latest_ms)
+
+
+W = TypeVar(
+    "W", events.StoreLayout, events.CameraHealth, events.StockMovement, events.ShelfScan, events.Acknowledgement
+)
 
 
 def _read_whole(event: type[W], raw: bytes, latest_ms: int) -> W | Refusal:

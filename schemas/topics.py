@@ -71,12 +71,15 @@ ORDERS, _order_dead = _facts("orders", events.Order, "Orders to suppliers.")
 PRICES, _price_dead = _facts("prices", events.Price, "Prices from a time on.")
 ALERTS, _alert_dead = _facts("alerts", events.Alert, "Anomalies opened, changed and closed, published by the workers.")
 CAMERA_HEALTH, _health_dead = _facts("camera-health", events.CameraHealth, "How well each camera is.")
+ACKNOWLEDGEMENTS, _acknowledgement_dead = _facts(
+    "acknowledgements", events.Acknowledgement, "Anomalies that somebody has seen and sees to."
+)
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         *(VISIT_EVENTS, _visit_dead, TRANSACTIONS, _transaction_dead, STORE_LAYOUTS, _layout_dead),
         *(STOCK_MOVEMENTS, _stock_dead, SHELF_SCANS, _scan_dead, ORDERS, _order_dead, PRICES, _price_dead),
-        *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead),
+        *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead, ACKNOWLEDGEMENTS, _acknowledgement_dead),
     )
 }

@@ -28,7 +28,7 @@ from stream_processors.stock.history import StockHistory
 # One derivation joins the first three, so one worker must hold the same partition of each.
 DERIVED_TOPICS = (
     *(topics.VISIT_EVENTS.name, topics.TRANSACTIONS.name, topics.STORE_LAYOUTS.name),
-    topics.CAMERA_HEALTH.name,
+    *(topics.CAMERA_HEALTH.name, topics.ACKNOWLEDGEMENTS.name),
 )
 # The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
 STOCK_TOPICS = (topics.STOCK_MOVEMENTS.name, topics.TRANSACTIONS.name, topics.SHELF_SCANS.name)

@@ -22,13 +22,14 @@ from typing import Any, TypeVar
 from aisleflow import log, metrics, tracing
 from aisleflow.settings import Settings
 from schemas import topics
-from schemas.events import CameraHealth, StoreLayout
+from schemas.events import Acknowledgement, CameraHealth, StoreLayout
 from schemas.layouts import StoreCalendar
 from schemas.reading import (
     Refusal,
     TransactionFact,
     VisitFact,
     epoch_ms,
+    read_acknowledgement,
     read_camera_health,
     read_layout,
     read_transaction,
@@ -68,6 +69,10 @@ CAMERA_STATE_COLUMNS = (
     *("read_fps", "processed_fps", "skipped_fps", "tracks_broken", "entries", "exits", "entrance_balance", "drift"),
     "received_at",
 )
+ACKNOWLEDGEMENT_COLUMNS = (
+    *("event_id", "store_id", "anomaly_id", "timestamp", "by", "note", "until"),
+    "received_at",
+)
 LAYOUT_COLUMNS = ("store_id", "timestamp", "name", "time_zone", "currency", "layout", "received_at")
 
 INVALID_WINDOW = 10_000
@@ -85,12 +90,13 @@ class TooManyInvalid(Exception):
 
 @dataclass
 class Cycle:
-    """What one cycle read: facts (layouts and cameras' states with the time Kafka took them, milliseconds), and what was refused."""
+    """What one cycle read: facts (the rare ones with the time Kafka took them, milliseconds), and what was refused."""
 
     visits: list[VisitFact] = field(default_factory=list)
     transactions: list[TransactionFact] = field(default_factory=list)
     layouts: list[tuple[StoreLayout, int]] = field(default_factory=list)
     camera_states: list[tuple[CameraHealth, int]] = field(default_factory=list)
+    acknowledgements: list[tuple[Acknowledgement, int]] = field(default_factory=list)
     refused: list[DeadLetter] = field(default_factory=list)
     records: int = 0
 
@@ -220,6 +226,12 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cyc
                         refused.append((record, health))
                     else:
                         cycle.camera_states.append((health, record.timestamp))
+                elif topic == topics.ACKNOWLEDGEMENTS.name:
+                    seen = read_acknowledgement(value, latest_ms)
+                    if isinstance(seen, Refusal):
+                        refused.append((record, seen))
+                    else:
+                        cycle.acknowledgements.append((seen, record.timestamp))
                 else:
                     layout = read_layout(value, latest_ms)
                     if isinstance(layout, Refusal):
@@ -304,6 +316,18 @@ def camera_state_rows(states: Iterable[tuple[CameraHealth, int]]) -> list[Row]:
             arrived / 1000,
         )
         for said, arrived in states
+    ]
+
+
+def acknowledgement_rows(acknowledgements: Iterable[tuple[Acknowledgement, int]]) -> list[Row]:
+    """Who has seen what, as rows of ``acknowledgements``."""
+    return [
+        (
+            *(seen.event_id, seen.store_id, seen.anomaly_id, epoch_ms(seen.timestamp) / 1000, seen.by, seen.note),
+            None if seen.until is None else epoch_ms(seen.until) / 1000,
+            arrived / 1000,
+        )
+        for seen, arrived in acknowledgements
     ]
 
 
@@ -435,6 +459,9 @@ class Derivation:
             self._sink.insert("transactions", TRANSACTION_COLUMNS, transaction_rows(parted.transactions), token),
             self._sink.insert("store_layouts", LAYOUT_COLUMNS, layout_rows(cycle.layouts), token),
             self._sink.insert("camera_states", CAMERA_STATE_COLUMNS, camera_state_rows(cycle.camera_states), token),
+            self._sink.insert(
+                "acknowledgements", ACKNOWLEDGEMENT_COLUMNS, acknowledgement_rows(cycle.acknowledgements), token
+            ),
         )
 
     async def _derive(

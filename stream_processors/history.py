@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from sys import intern
@@ -16,7 +16,16 @@ from clickhouse_connect.driver.client import Client
 from schemas.events import StoreLayout
 from schemas.layouts import StoreCalendar
 from schemas.reading import EVENT_RANK, VisitFact, epoch_ms, stored_layout
-from stream_processors.anomalies import DayFigures, Finding, Identity, OpenAnomaly, StoreFigures, mean_depth
+from stream_processors.anomalies import (
+    ANNOUNCED_BEFORE,
+    SETTLED_MS,
+    DayFigures,
+    Finding,
+    OpenAnomaly,
+    StoreFigures,
+    mean_depth,
+)
+from stream_processors.baselines import ALL_WEEKDAYS, DAYS, Baseline, HourFigures, Past
 from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
 from stream_processors.store_day import StoreDay, Written, WrittenVisit
 
@@ -199,43 +208,106 @@ class History:
         layouts = self.layouts(store_ids) if store_ids else {}
         return {store_id: StoreCalendar(store_id, layouts.get(store_id)) for store_id in store_ids}
 
-    def open_anomalies(self, store_ids: Collection[str]) -> dict[str, dict[Identity, OpenAnomaly]]:
-        """By store: its open anomalies."""
+    def open_anomalies(self, store_ids: Collection[str]) -> dict[str, list[OpenAnomaly]]:
+        """By store: the anomalies that are open, and those closed of which the world has not been told; the oldest first."""
         if not store_ids:
             return {}
-        query = """SELECT store_id, toUnixTimestamp64Milli(detected_at), type, subject, severity, message,
-            suggested_action, value, baseline FROM anomalies FINAL WHERE store_id IN %(stores)s AND closed_at IS NULL"""
-        found: dict[str, dict[Identity, OpenAnomaly]] = defaultdict(dict)
-        for store_id, detected_at, *columns in self._rows(query, {"stores": tuple(store_ids)}):
-            finding = Finding(*columns)
-            found[store_id][finding.identity] = OpenAnomaly(finding, detected_at)
+        query = """SELECT store_id, toUnixTimestamp64Milli(detected_at) AS opened, toUnixTimestamp64Milli(calm_since),
+            toUnixTimestamp64Milli(closed_at), announced, type, subject, severity, message, suggested_action, value, baseline,
+            severity_reason, unusual, evidence
+            FROM anomalies FINAL WHERE store_id IN %(stores)s AND (closed_at IS NULL OR announced NOT IN ('CLOSED', %(before)s))
+            ORDER BY opened"""
+        found: dict[str, list[OpenAnomaly]] = defaultdict(list)
+        for row in self._rows(query, {"stores": tuple(store_ids), "before": ANNOUNCED_BEFORE}):
+            store_id, detected_at, calm_since, closed_at, announced, *columns = row
+            found[store_id].append(OpenAnomaly(Finding(*columns), detected_at, calm_since, closed_at, announced))
         return found
 
+    def baselines(self, days: Mapping[str, date]) -> dict[str, tuple[date | None, list[Baseline]]]:
+        """By store: what is usual on the weekday of its business day, and for which day that was made; None without any."""
+        found: dict[str, tuple[date | None, list[Baseline]]] = {name: (None, []) for name in days}
+        if days:
+            query = """SELECT store_id, toString(made_for), metric, subject, weekday, hour, usual, spread, days
+                FROM baselines FINAL
+                WHERE (store_id, weekday) IN %(keys)s AND (store_id, made_for) IN
+                    (SELECT store_id, max(made_for) FROM baselines WHERE store_id IN %(stores)s GROUP BY store_id)"""
+            keys = {(name, weekday) for name, day in days.items() for weekday in (ALL_WEEKDAYS, day.isoweekday())}
+            for name, made_for, *columns in self._rows(query, {"keys": tuple(keys), "stores": tuple(days)}):
+                rows = found[name][1]
+                rows.append(Baseline._make((*columns, ())))
+                found[name] = (date.fromisoformat(made_for), rows)
+        return found
+
+    def past(self, calendar: StoreCalendar, today: date) -> Past:
+        """The days before a business day from which its baselines are made."""
+        first = today - timedelta(days=DAYS)
+        keys = {
+            "store": calendar.store_id,
+            "zone": calendar.zone.key,
+            "first": first.isoformat(),
+            "last": (today - timedelta(days=1)).isoformat(),
+        }
+        past = Past()
+        depths: dict[tuple[str, int], int] = {}
+        query = """SELECT toString(business_day), toHour(timestamp, %(zone)s) AS hour, max(depth) FROM queue_depth FINAL
+            WHERE store_id = %(store)s AND business_day BETWEEN %(first)s AND %(last)s GROUP BY business_day, hour"""
+        for day, hour, depth in self._rows(query, keys):
+            depths[day, hour] = depth
+        query = """SELECT toString(business_day), toHour(started_at, %(zone)s) AS hour, countIf(is_visitor),
+                countIf(is_visitor AND purchased), countIf(joined_queue), countIf(abandoned_queue)
+            FROM visits FINAL WHERE store_id = %(store)s AND business_day BETWEEN %(first)s AND %(last)s AND NOT is_staff
+            GROUP BY business_day, hour"""
+        for day, hour, *counts in self._rows(query, keys):
+            figures = HourFigures._make((*counts, depths.get((day, hour), 0)))
+            past.hours.setdefault(date.fromisoformat(day), {})[hour] = figures
+        query = """SELECT toString(business_day), zone_id, toHour(started_at, %(zone)s) AS hour, count()
+            FROM zone_visits FINAL WHERE store_id = %(store)s AND business_day BETWEEN %(first)s AND %(last)s AND NOT is_staff
+            GROUP BY business_day, zone_id, hour"""
+        for day, zone, hour, count in self._rows(query, keys):
+            past.zones.setdefault(date.fromisoformat(day), {}).setdefault(zone, {})[hour] = count
+        # Those who come into view; a dwell says only that somebody is still there. Repeats are few: no FINAL over so many.
+        query = """SELECT toString(toDate(timestamp, %(zone)s) AS day), camera_id, toHour(timestamp, %(zone)s) AS hour, count()
+            FROM events WHERE store_id = %(store)s AND toDate(timestamp) BETWEEN toDate(%(first)s) - 1 AND toDate(%(last)s) + 1
+              AND event_type IN ('ENTRY', 'REENTRY', 'EXIT', 'ZONE_ENTER', 'BILLING_QUEUE_JOIN') AND NOT is_staff
+              AND day BETWEEN %(first)s AND %(last)s
+            GROUP BY day, camera_id, hour"""
+        for day, camera, hour, count in self._rows(query, keys):
+            past.cameras.setdefault(date.fromisoformat(day), {}).setdefault(camera, {})[hour] = count
+        return past
+
     def anomaly_figures(self, store_ids: Collection[str]) -> dict[str, StoreFigures]:
-        """What the anomalies of these stores are judged by, at their newest facts."""
+        """What the anomalies of these stores are judged by, at their newest facts, but for what is usual there."""
         newest = {name: at for name, at in self.newest_facts().items() if name in set(store_ids)}
+        if not newest:
+            return {}
         calendars = self.calendars(tuple(newest))
         today = {name: calendars[name].business_day(at) for name, at in newest.items()}
         days = self._day_figures(
             {name: [day - timedelta(days=back) for back in range(8)] for name, day in today.items()}
         )
-        keys = {"keys": tuple((name, day.isoformat()) for name, day in today.items())} if today else {}
+        settled = self._settled(newest, today)
+        keys = {"keys": tuple((name, day.isoformat()) for name, day in today.items())}
         zones: dict[str, dict[str, int]] = defaultdict(dict)
+        zone_cameras: dict[str, dict[str, str]] = defaultdict(dict)
         cameras: dict[str, dict[str, int]] = defaultdict(dict)
-        depths: dict[str, int] = {}
-        if today:
-            query = """SELECT store_id, zone_id, toUnixTimestamp64Milli(max(ended_at)) FROM zone_visits FINAL
-                WHERE (store_id, business_day) IN %(keys)s AND NOT is_staff GROUP BY 1, 2"""
-            for name, zone, at in self._rows(query, keys):
-                zones[name][zone] = at
-            query = """SELECT store_id, camera_id, toUnixTimestamp64Milli(max(last_event_timestamp)) FROM camera_health
-                WHERE store_id IN %(stores)s GROUP BY 1, 2"""
-            for name, camera, at in self._rows(query, {"stores": tuple(today)}):
-                if at >= calendars[name].bounds(today[name])[0]:
-                    cameras[name][camera] = at
-            query = """SELECT store_id, argMax(depth, timestamp) FROM queue_depth FINAL
-                WHERE (store_id, business_day) IN %(keys)s GROUP BY 1"""
-            depths = {row[0]: row[1] for row in self._rows(query, keys)}
+        words: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+        query = """SELECT store_id, zone_id, toUnixTimestamp64Milli(max(ended_at)), argMax(camera_id, ended_at)
+            FROM zone_visits FINAL WHERE (store_id, business_day) IN %(keys)s AND NOT is_staff GROUP BY 1, 2"""
+        for name, zone, at, camera in self._rows(query, keys):
+            zones[name][zone] = at
+            zone_cameras[name][zone] = camera
+        query = """SELECT store_id, camera_id, toUnixTimestamp64Milli(max(last_event_timestamp)) FROM camera_health
+            WHERE store_id IN %(stores)s GROUP BY 1, 2"""
+        for name, camera, at in self._rows(query, {"stores": tuple(today)}):
+            if at >= calendars[name].bounds(today[name])[0]:
+                cameras[name][camera] = at
+        query = """SELECT store_id, camera_id, state, toUnixTimestamp64Milli(timestamp) FROM camera_states_newest FINAL
+            WHERE store_id IN %(stores)s AND kind != 'END'"""
+        for name, camera, state, at in self._rows(query, {"stores": tuple(today)}):
+            words[name][camera] = (state, at)
+        query = """SELECT store_id, argMax(depth, timestamp) FROM queue_depth FINAL
+            WHERE (store_id, business_day) IN %(keys)s GROUP BY 1"""
+        depths: dict[str, int] = {row[0]: row[1] for row in self._rows(query, keys)}
         # What is usual matters only where the queue is long.
         usual = self._usual_depth({name: newest[name] for name, depth in depths.items() if depth > 5}, calendars)
         return {
@@ -248,19 +320,43 @@ class History:
                 usual_depth=usual.get(name, 0.0),
                 zones_seen=zones[name],
                 cameras_heard=cameras[name],
+                settled=settled.get(name, (DayFigures(), 0))[0],
+                came_lately=settled.get(name, (DayFigures(), 0))[1],
+                zone_cameras=zone_cameras[name],
+                camera_words=words[name],
             )
             for name, day in today.items()
         }
 
+    def _settled(self, newest: dict[str, int], today: dict[str, date]) -> dict[str, tuple[DayFigures, int]]:
+        """By store: the figures of today's visits that began ``SETTLED_MS`` before its newest fact or earlier, and how many
+        visitors came in the hour before that fact.
+        """
+        query = """SELECT store_id, countIf(is_visitor AND old), countIf(is_visitor AND purchased AND old),
+                countIf(joined_queue AND old), countIf(abandoned_queue AND old), countIf(is_visitor AND came > now - 3600000)
+            FROM (
+                SELECT store_id, is_visitor, purchased, joined_queue, abandoned_queue,
+                    toUnixTimestamp64Milli(started_at) AS came,
+                    transform(store_id, %(stores)s, %(newest)s, toInt64(0)) AS now,
+                    came <= now - %(settled)s AS old
+                FROM visits FINAL WHERE (store_id, business_day) IN %(keys)s AND NOT is_staff
+            ) GROUP BY store_id"""
+        parameters = {
+            "stores": list(newest),
+            "newest": list(newest.values()),
+            "settled": SETTLED_MS,
+            "keys": tuple((name, day.isoformat()) for name, day in today.items()),
+        }
+        return {name: (DayFigures(*figures), lately) for name, *figures, lately in self._rows(query, parameters)}
+
     def _day_figures(self, wanted: dict[str, list[date]]) -> dict[str, dict[date, DayFigures]]:
         found: dict[str, dict[date, DayFigures]] = defaultdict(dict)
         keys = tuple((name, day.isoformat()) for name, days in wanted.items() for day in days)
-        if keys:
-            query = """SELECT store_id, toString(business_day), countIf(is_visitor), countIf(is_visitor AND purchased),
-                countIf(joined_queue AND NOT is_staff), countIf(abandoned_queue AND NOT is_staff)
-                FROM visits FINAL WHERE (store_id, business_day) IN %(keys)s GROUP BY 1, 2"""
-            for name, day, *figures in self._rows(query, {"keys": keys}):
-                found[name][date.fromisoformat(day)] = DayFigures(*figures)
+        query = """SELECT store_id, toString(business_day), countIf(is_visitor), countIf(is_visitor AND purchased),
+            countIf(joined_queue AND NOT is_staff), countIf(abandoned_queue AND NOT is_staff)
+            FROM visits FINAL WHERE (store_id, business_day) IN %(keys)s GROUP BY 1, 2"""
+        for name, day, *figures in self._rows(query, {"keys": keys}):
+            found[name][date.fromisoformat(day)] = DayFigures(*figures)
         return found
 
     def _usual_depth(self, moments: dict[str, int], calendars: dict[str, StoreCalendar]) -> dict[str, float]:

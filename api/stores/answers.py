@@ -71,8 +71,35 @@ class ZoneHeat(BaseModel):
     data_confidence: Literal["LOW", "HIGH"] = Field(description=f"LOW under {CONFIDENT_FREQUENCY} zone visits.")
 
 
+class Acknowledged(BaseModel):
+    """Who has seen an anomaly, and what they do about it."""
+
+    event_id: str = Field(description="UUID of the fact.")
+    by: str = Field(description="As they want to be named.")
+    note: str
+    at: datetime
+    until: datetime | None = Field(description="From then on it shouts again; null: not before it is over.")
+
+    @classmethod
+    def from_row(cls, row: Row) -> Acknowledged | None:
+        """From a row of anomalies joined with their acknowledgements."""
+        if not row["seen_by"]:
+            return None
+        return cls(
+            event_id=row["seen_id"],
+            by=row["seen_by"],
+            note=row["seen_note"],
+            at=row["seen_at"],
+            until=row["seen_until"],
+        )
+
+
 class Anomaly(BaseModel):
     """Something out of the ordinary, and what to do about it."""
+
+    anomaly_id: str = Field(
+        "", description="Its name: 32 hexadecimal digits, the same from its opening to its closing."
+    )
 
     type: AnomalyType
     subject: str = Field(description="The zone or camera concerned; empty for the whole store.")
@@ -82,7 +109,24 @@ class Anomaly(BaseModel):
     detected_at: datetime
     value: float
     baseline: float
-    closed_at: datetime | None = Field(description="Null while it lasts.")
+    closed_at: datetime | None = Field(description="Null while it is open.")
+    severity_reason: str = Field("", description="Why it is of this severity.")
+    unusual: str = Field("", description="How often it was so on comparable days; empty when that is not known.")
+    evidence: dict[str, float] = Field({}, description="The counts behind it.")
+    calm_since: datetime | None = Field(
+        None, description="Since when it is over, while it waits to be closed; null while it lasts."
+    )
+    acknowledged: Acknowledged | None = Field(None, description="Who has seen it; null while nobody has.")
+
+    @classmethod
+    def from_row(cls, row: Row) -> Anomaly:
+        """From a row of anomalies joined with their acknowledgements."""
+        return cls(**row, acknowledged=Acknowledged.from_row(row))
+
+    def shouts(self, now: datetime) -> bool:
+        """Whether somebody should look at it now: it lasts, and nobody has seen it, or what they asked for is over."""
+        seen = self.acknowledged
+        return self.calm_since is None and (seen is None or (seen.until is not None and seen.until <= now))
 
 
 class Anomalies(BaseModel):

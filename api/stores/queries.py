@@ -76,28 +76,37 @@ WHERE store_id = {store_id:String}
 GROUP BY currency
 """
 
-ANOMALY_COLUMNS = (
-    "store_id, type, subject, severity, message, suggested_action, detected_at, value, baseline, closed_at"
-)
+ANOMALY_COLUMNS = """
+    a.store_id AS store_id, a.type AS type, a.subject AS subject, severity, message, suggested_action,
+    a.detected_at AS detected_at, value, baseline, closed_at, severity_reason, unusual, evidence, calm_since,
+    a.id AS anomaly_id, toString(seen.event_id) AS seen_id, seen.by AS seen_by, seen.note AS seen_note,
+    seen.timestamp AS seen_at, seen.until AS seen_until
+"""
 SEVERITY_FIRST = "indexOf(['CRITICAL', 'WARN', 'INFO'], severity), detected_at DESC, type, subject"
 
-OPEN_ANOMALIES = f"""
-SELECT {ANOMALY_COLUMNS}
-FROM anomalies FINAL
-WHERE store_id = {{store_id:String}} AND closed_at IS NULL
-ORDER BY {SEVERITY_FIRST}
-LIMIT 1000
-"""  # noqa: S608 - the fragments are the constants above
 
-ANOMALIES_IN_WINDOW = f"""
+def anomalies_sql(where: str, seen_where: str = "1") -> str:
+    """Anomalies with the newest word of who has seen them, the worst first. Both conditions are constants of ours."""
+    return f"""
 SELECT {ANOMALY_COLUMNS}
-FROM anomalies FINAL
-WHERE store_id = {{store_id:String}}
-  AND detected_at < {{end:DateTime64(3, 'UTC')}}
-  AND (closed_at IS NULL OR closed_at >= {{start:DateTime64(3, 'UTC')}})
-ORDER BY {SEVERITY_FIRST}
+FROM (SELECT *, anomaly_id AS id FROM anomalies FINAL WHERE {where}) AS a
+LEFT JOIN (
+    SELECT * FROM acknowledgements FINAL WHERE {seen_where} ORDER BY timestamp DESC, event_id LIMIT 1 BY anomaly_id
+) AS seen ON seen.anomaly_id = a.id
+ORDER BY {SEVERITY_FIRST}, store_id
 LIMIT 1000
-"""  # noqa: S608 - the fragments are the constants above
+"""  # noqa: S608 - the fragments are constants
+
+
+_OF_THE_STORE = "store_id = {store_id:String}"
+OPEN_ANOMALIES = anomalies_sql(f"{_OF_THE_STORE} AND closed_at IS NULL", _OF_THE_STORE)
+ANOMALIES_IN_WINDOW = anomalies_sql(
+    f"""{_OF_THE_STORE}
+  AND detected_at < {{end:DateTime64(3, 'UTC')}}
+  AND (closed_at IS NULL OR closed_at >= {{start:DateTime64(3, 'UTC')}})""",
+    _OF_THE_STORE,
+)
+ANOMALY = anomalies_sql(f"{_OF_THE_STORE} AND anomaly_id = {{anomaly_id:String}}", _OF_THE_STORE)
 
 
 def _in(sql: str, window: Window) -> str:
@@ -152,3 +161,9 @@ async def anomalies(database: Database, store_id: str, window: Window | None) ->
     if window is None:
         return await database.rows(OPEN_ANOMALIES, {"store_id": store_id})
     return await database.rows(ANOMALIES_IN_WINDOW, _bound(store_id, window))
+
+
+async def anomaly(database: Database, store_id: str, anomaly_id: str) -> Row | None:
+    """One anomaly, open or not, or None."""
+    rows = await database.rows(ANOMALY, {"store_id": store_id, "anomaly_id": anomaly_id})
+    return rows[0] if rows else None

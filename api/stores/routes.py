@@ -226,6 +226,18 @@ async def get_heatmap(store: StoreDep, window: WindowDep, database: DatabaseDep)
                     "value": 8,
                     "baseline": 2.5,
                     "closed_at": None,
+                    "anomaly_id": "5f0a6c2f3bd1c5a0d28f3a1f47a6f9be",
+                    "severity_reason": "longer than on any of the last 12 Tuesdays at this hour, and not more than 10",
+                    "unusual": "On none of the last 12 Tuesdays at this hour was it as high; 3 is the middle.",
+                    "evidence": {"depth": 8, "usual_mean": 2.5, "days": 12},
+                    "calm_since": None,
+                    "acknowledged": {
+                        "event_id": "d0c4b6a2-34c0-5c11-9e6c-0f7a5a1f8a77",
+                        "by": "Asha",
+                        "note": "Second till is opening",
+                        "at": "2026-03-03T14:22:00Z",
+                        "until": None,
+                    },
                 }
             ],
         }
@@ -236,4 +248,4 @@ async def get_anomalies(
 ) -> answers.Anomalies:
     """Those open now; with a window, those that were open at any time in it. At most 1,000, the worst first."""
     rows = await queries.anomalies(database, store.store_id, None if asked.nothing else window)
-    return answers.Anomalies(store_id=store.store_id, anomalies=[answers.Anomaly(**row) for row in rows])
+    return answers.Anomalies(store_id=store.store_id, anomalies=list(map(answers.Anomaly.from_row, rows)))

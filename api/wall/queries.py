@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from api.database import Database, Row
-from api.stores.queries import ANOMALY_COLUMNS, SEVERITY_FIRST, VISIT_FIGURES
+from api.stores.queries import VISIT_FIGURES, anomalies_sql
 
 OF_THESE_DAYS = """
     (store_id, business_day) IN {days:Array(Tuple(String, Date))}
@@ -48,13 +48,7 @@ WHERE timestamp >= {earliest:DateTime64(3, 'UTC')} AND timestamp < {latest:DateT
 GROUP BY store_id, currency
 """
 
-OPEN_ANOMALIES = f"""
-SELECT {ANOMALY_COLUMNS}
-FROM anomalies FINAL
-WHERE closed_at IS NULL
-ORDER BY {SEVERITY_FIRST}, store_id
-LIMIT 500
-"""  # noqa: S608 - the fragments are constants
+OPEN_ANOMALIES = anomalies_sql("closed_at IS NULL")
 
 # A camera of which nothing was heard for a week is taken down, not broken.
 CAMERAS = """

@@ -171,14 +171,20 @@ def door_counts(shop: Shop) -> str:
     return " · ".join(told)
 
 
-def card_classes(shop: Shop) -> str:
-    """How a shop's card looks: its worst anomaly, and whether it is silent."""
-    return f"card {shop.anomalies[0].severity.lower() if shop.anomalies else ''} {'stale' if shop.is_stale else ''}"
+def loudest(shop: Shop, now: datetime) -> str | None:
+    """The worst severity among what lasts and nobody has seen; None if there is none."""
+    return next((anomaly.severity for anomaly in shop.anomalies if anomaly.shouts(now)), None)
+
+
+def card_classes(shop: Shop, now: datetime) -> str:
+    """How a shop's card looks: its worst anomaly that nobody has seen, and whether it is silent."""
+    return f"card {(loudest(shop, now) or '').lower()} {'stale' if shop.is_stale else ''}"
 
 
 def card(shop: Shop, now: datetime) -> str:
     """What stands on a shop's card."""
-    worst = badge(shop.anomalies[0].severity) if shop.anomalies else ""
+    severity = loudest(shop, now)
+    worst = badge(severity) if severity else ""
     return (
         f'<div class="name"><span>{escape(shop.name)}</span>{worst}</div>'
         f'<div class="figures"><div><b>{number(shop.visitors)}</b><small>visitors</small></div>'
@@ -224,27 +230,42 @@ def total_zones(shops: Iterable[Shop]) -> dict[str, ZoneHeat]:
     return heatmap(sorted(rows, key=lambda row: (-row["frequency"], row["zone_id"])))
 
 
-def alerts(found: Sequence[tuple[Shop, Anomaly]], limit: int, *, named: bool = True) -> str:
-    """Anomalies with what to do about them, the worst first."""
+def alerts(found: Sequence[tuple[Shop, Anomaly]], limit: int, now: datetime, *, named: bool = True) -> str:
+    """Anomalies with what to do about them, in this order; those that somebody has seen, or that are over, in soft colours."""
     if not found:
         return '<p class="none good">✓ Nothing out of the ordinary</p>'
     items = []
     for shop, anomaly in found[:limit]:
         about = " · ".join(filter(None, (shop.name if named else "", anomaly.subject)))
         items.append(
-            f'<li class="{anomaly.severity.lower()}">{badge(anomaly.severity)}<span class="about">{escape(about)}</span> '
-            f'<time>since {clock(anomaly.detected_at, shop)}</time><div class="message">{escape(anomaly.message)}</div>'
-            f'<div class="action">→ {escape(anomaly.suggested_action)}</div></li>'
+            f'<li class="{anomaly.severity.lower()}{"" if anomaly.shouts(now) else " quiet"}">{badge(anomaly.severity)}'
+            f'<span class="about">{escape(about)}</span> <time>since {clock(anomaly.detected_at, shop)}</time>'
+            f'<div class="message">{escape(anomaly.message)}</div>{_what_now(anomaly, shop)}</li>'
         )
     more = f'<p class="more">{len(found)} in all; the page of each shop has its own</p>' if len(found) > limit else ""
     return f'<ul class="alerts">{"".join(items)}</ul>{more}'
 
 
-def worst_first(shops: Iterable[Shop]) -> list[tuple[Shop, Anomaly]]:
-    """All open anomalies: the worst first, and of those the newest."""
+def _what_now(anomaly: Anomaly, shop: Shop) -> str:
+    """What to do about it, or what has become of it."""
+    told = []
+    if anomaly.calm_since is not None:
+        told.append(f'<div class="seen">✓ over since {clock(anomaly.calm_since, shop)}</div>')
+    if (seen := anomaly.acknowledged) is not None:
+        until = f", until {clock(seen.until, shop)}" if seen.until else ""
+        note = f": {escape(seen.note)}" if seen.note else ""
+        told.append(f'<div class="seen">✓ seen by {escape(seen.by)} at {clock(seen.at, shop)}{until}{note}</div>')
+    return "".join(told) or f'<div class="action">→ {escape(anomaly.suggested_action)}</div>'
+
+
+def worst_first(shops: Iterable[Shop], now: datetime) -> list[tuple[Shop, Anomaly]]:
+    """All open anomalies: those that nobody has seen before the others, the worst first, and of those the newest."""
     order = list(SEVERITY_WORDS)
     found = [(shop, anomaly) for shop in shops for anomaly in shop.anomalies]
-    return sorted(found, key=lambda pair: (order.index(pair[1].severity), -pair[1].detected_at.timestamp()))
+    return sorted(
+        found,
+        key=lambda pair: (not pair[1].shouts(now), order.index(pair[1].severity), -pair[1].detected_at.timestamp()),
+    )
 
 
 def lateness(snapshot: Snapshot, shop: Shop | None = None) -> str | None:
@@ -336,7 +357,7 @@ def wall_header(snapshot: Snapshot, now: datetime) -> str:
     shops = snapshot.shops
     steps = total_funnel(shops)
     last = max((shop.last_event for shop in shops if shop.last_event), default=None)
-    open_alerts = sum(len(shop.anomalies) for shop in shops)
+    open_alerts = sum(anomaly.shouts(now) for shop in shops for anomaly in shop.anomalies)
     return (
         f'<div class="brand">Aisleflow<small>all shops<br>{days(shops)}</small></div><div class="kpis">'
         + figure(number(len(shops)), "shops" if len(shops) != 1 else "shop")

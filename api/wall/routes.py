@@ -112,7 +112,7 @@ class _Card:
         self._shown = ("", "")
 
     def show(self, shop: Shop, now: datetime, *, kiosk: bool) -> None:
-        look = (render.card_classes(shop), render.link(shop, kiosk))
+        look = (render.card_classes(shop, now), render.link(shop, kiosk))
         if look != self._shown:
             self._shown = look
             self._link.classes(replace=look[0])
@@ -152,8 +152,8 @@ def _wall(kiosk: bool) -> Show:
             card.show(shop, now, kiosk=kiosk)
         funnel.show(render.panel("From the door to the till", render.funnel_bars(render.total_funnel(snapshot.shops))))
         zones.show(render.panel("Busiest zones", render.heat_tiles(render.total_zones(snapshot.shops), SIDE_ZONES)))
-        found = render.worst_first(snapshot.shops)
-        alerts.show(render.panel("What to do now", render.alerts(found, SIDE_ALERTS), "do"))
+        found = render.worst_first(snapshot.shops, now)
+        alerts.show(render.panel("What to do now", render.alerts(found, SIDE_ALERTS, now), "do"))
 
     return show
 
@@ -178,10 +178,10 @@ def _shop(store_id: str, kiosk: bool) -> Show:
             header.show("")
             return
         header.show(render.shop_header(shop, snapshot, now))
-        found = [(shop, anomaly) for anomaly in shop.anomalies]
+        found = render.worst_first([shop], now)
         parts = (
             render.panel("From the door to the till", render.funnel_bars(shop.funnel)),
-            render.panel("What to do now", render.cameras(shop, now) + render.alerts(found, 20, named=False)),
+            render.panel("What to do now", render.cameras(shop, now) + render.alerts(found, 20, now, named=False)),
             render.panel("Queue over the day", render.queue_chart(shop)),
             render.panel("Zones, the busiest first", render.heat_tiles(shop.zones, detailed=True)),
             render.shop_notes(shop),

@@ -45,6 +45,8 @@ TYPES_IN_ORDER = (
 QUEUE_TYPES = ("BILLING_QUEUE_JOIN", "BILLING_QUEUE_ABANDON")
 ZONE_TYPES = ("ZONE_ENTER", "ZONE_DWELL", "ZONE_EXIT", *QUEUE_TYPES)
 BILLING_WORDS = ("BILLING", "CHECKOUT", "CASH", "QUEUE")
+COMPARED = ("QUEUE_SPIKE", "CONVERSION_DROP", "ABANDONMENT_SPIKE", "DEAD_ZONE", "CAMERA_DOWN")
+"""Types of anomalies that are computed here: STALE_FEED looks at the wall clock, the others at months of history."""
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -154,10 +156,16 @@ class Calendar:
 
     def hours(self, day: date) -> list[tuple[int, int]]:
         """The day's opening hours, as instants."""
-        if self.layout is None or self.layout.opening_hours is None:
+        listed: list[list[str]] | None = None
+        if self.layout is not None and self.layout.opening_hours is not None:
+            listed = self.layout.opening_hours.get(WEEKDAYS[day.weekday()], [])  # type: ignore[call-overload]
+        for special in self.layout.special_days if self.layout else []:
+            if special.date == str(day) and special.opening_hours is not None:
+                listed = special.opening_hours
+        if listed is None:
             return [(self.midnight(day), self.midnight(day + timedelta(days=1)))]
         spells = []
-        for opens, closes in self.layout.opening_hours.get(WEEKDAYS[day.weekday()], []):  # type: ignore[call-overload]
+        for opens, closes in listed:
             start, end = self._clock(day, opens), self._clock(day, closes)
             spells.append((start, end if end > start else self._clock(day + timedelta(days=1), closes)))
         return spells
@@ -507,16 +515,24 @@ class World:
         }
 
     def anomalies(self, store_id: str) -> list[dict[str, Any]]:
-        """What is open at the store's newest fact, STALE_FEED left out: type, subject, severity and, of the three that
-        compare figures, value and baseline."""
+        """What is open at the store's newest fact, of the types ``COMPARED``: type, subject, severity and, of the three
+        that compare figures, value and baseline. Severity is left out where it follows from a week of history or more.
+        """
         now = self.stores[store_id].newest
         if now is None:
             return []
-        found = [
-            *self._figures_out_of_line(store_id, now),
-            *self._dead_zones(store_id, now),
-            *self._dead_cameras(store_id, now),
-        ]
+        cameras = list(self._dead_cameras(store_id, now))
+        figures = list(self._figures_out_of_line(store_id, now))
+        calendar = self.stores[store_id].calendar
+        special_days = calendar.layout.special_days if calendar.layout else []
+        special = any(day.date == str(calendar.day(now)) for day in special_days)
+        for anomaly in figures:
+            if (cameras or special) and not (anomaly["type"] == "QUEUE_SPIKE" and anomaly["severity"] == "CRITICAL"):
+                anomaly["severity"] = "INFO"
+        found = [*figures, *self._dead_zones(store_id, now), *cameras]
+        if len([day for day in self.days(store_id).values() if day.visitors]) > 7:
+            for anomaly in found:
+                del anomaly["severity"]
         return sorted(found, key=lambda anomaly: (anomaly["type"], anomaly["subject"]))
 
     def _figures_out_of_line(self, store_id: str, now: int) -> Iterable[dict[str, Any]]:
@@ -525,18 +541,26 @@ class World:
         usual = self.usual_depth(store_id, now)
         if today.depth > 5 and today.depth > 2 * usual:
             yield _anomaly("QUEUE_SPIKE", "", today.depth > 10, today.depth, usual)
+        settled = {visit.visitor_id for visit in today.visits if visit.events[0].at <= now - 45 * MINUTE_MS}
         rates = [past.conversion for past in week if past.visitors]
         if (
             rates
             and len(today.visitors) >= 20
             and today.conversion < (mean := sum(rates, Fraction(0)) / len(rates)) * Fraction(7, 10)
         ):
-            yield _anomaly("CONVERSION_DROP", "", today.conversion < mean * Fraction(35, 100), today.conversion, mean)
+            came = [visit.visitor_id for visit in today.visitors if visit.visitor_id in settled]
+            sure = _far(-1, sum(name in today.purchasers for name in came), len(came), mean)
+            critical = today.conversion < mean * Fraction(35, 100)
+            yield _anomaly("CONVERSION_DROP", "", critical if sure else None, today.conversion, mean)
         rates = [past.abandonment for past in week if past.joined]
         mean = sum(rates, Fraction(0)) / len(rates) if rates else Fraction(0)
         rate = today.abandonment
         if len(today.joined) >= 10 and rate > Fraction(2, 10) and rate > mean * Fraction(3, 2):
-            yield _anomaly("ABANDONMENT_SPIKE", "", rate > Fraction(1, 2), rate, mean)
+            gave_up, joined = (
+                sum(visit.visitor_id in settled for visit in visits) for visits in (today.abandoned, today.joined)
+            )
+            sure = _far(1, gave_up, joined, mean if rates else Fraction(2, 10))
+            yield _anomaly("ABANDONMENT_SPIKE", "", rate > Fraction(1, 2) if sure else None, rate, mean)
 
     def usual_depth(self, store_id: str, now: int) -> Fraction:
         """Mean depth over time in the same hour of the same weekday in the 28 days before; 0 without such history."""
@@ -606,6 +630,15 @@ def _anomaly(
     if value is not None and baseline is not None:
         found |= {"value": float(value), "baseline": float(baseline)}
     return found
+
+
+def _far(side: int, part: int, whole: int, mean: Fraction) -> bool:
+    """Whether a share lies at least three and a half standard deviations of a binomial share on that side of the mean."""
+    if not whole:
+        return False
+    centre = min(Fraction(98, 100), max(Fraction(2, 100), mean))
+    off = side * (Fraction(part, whole) - centre)
+    return off > 0 and off**2 >= Fraction(7, 2) ** 2 * centre * (1 - centre) / whole
 
 
 def _ms(moment: datetime) -> int:

@@ -31,7 +31,14 @@ from aisleflow import tracing
 from aisleflow.clients import clickhouse_client, kafka_config, kafka_producer, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
-from schemas.reading import Refusal, read_camera_health, read_layout, read_transaction, read_visit_event
+from schemas.reading import (
+    Refusal,
+    read_acknowledgement,
+    read_camera_health,
+    read_layout,
+    read_transaction,
+    read_visit_event,
+)
 from schemas.topics import DOOR
 from stream_processors.engine.dead_letters import COLUMNS, TABLE
 from stream_processors.engine.sink import ClickHouseSink
@@ -51,6 +58,7 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.TRANSACTIONS.name: read_transaction,
     topics.STORE_LAYOUTS.name: read_layout,
     topics.CAMERA_HEALTH.name: read_camera_health,
+    topics.ACKNOWLEDGEMENTS.name: read_acknowledgement,
 }
 
 

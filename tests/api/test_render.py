@@ -118,7 +118,7 @@ def every_part(shop: Shop, snapshot: Snapshot) -> str:
             render.shop_header(shop, snapshot, NOW),
             render.banner(snapshot, NOW),
             render.banner(replace(snapshot, problem=None), NOW),
-            render.alerts(render.worst_first([shop]), 4),
+            render.alerts(render.worst_first([shop], NOW), 4),
             render.heat_tiles(render.total_zones([shop]), detailed=True),
             render.queue_chart(shop),
             render.shop_notes(shop),
@@ -165,7 +165,7 @@ def test_colours_have_words_beside_them() -> None:
 def test_alerts_say_what_to_do_the_worst_and_newest_first() -> None:
     shop = make_shop(anomalies=[make_anomaly("INFO"), make_anomaly("CRITICAL", 9, message="older")])
     other = make_shop(name="Pune", anomalies=[make_anomaly("CRITICAL", 2, message="newer", subject="CAM_1")])
-    text = _Reader(render.alerts(render.worst_first([shop, other]), 2)).text
+    text = _Reader(render.alerts(render.worst_first([shop, other], NOW), 2)).text
     assert text.index("newer") < text.index("older") and "Pune · CAM_1" in text
     assert "→ Open another till." in text and "since 17:21 IST" in text and "3 in all" in text
     assert "8 people" not in text

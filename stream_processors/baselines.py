@@ -1,0 +1,241 @@
+"""What is usual in a store, from its last twelve weeks: the rules, without I/O. See ``docs/anomalies.md``.
+
+By hour of the day and weekday, with statistics that a festival, a sale or a broken camera cannot move: the median, and the
+median absolute deviation times 1.4826, which estimates the standard deviation (Rousseeuw and Croux, 1993). Counts of zones
+and cameras are small, and their median would be 0 or 1: they have the mean without the highest and lowest fifth.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.layouts import StoreCalendar
+
+WEEKS = 12
+DAYS = 7 * WEEKS
+LEAST_OF_WEEKDAY = 4
+"""So many days of one weekday tell what is usual on it; with fewer, all days do, from ``LEAST_DAYS`` on."""
+LEAST_DAYS = 7
+HOURS = 24
+ALL_HOURS = 24
+ALL_WEEKDAYS = 0
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+# Over which so many sightings are missing, silence is no chance: e^-12 is once in 160,000 gaps.
+MISSED = 12.0
+SHORT_DAY = 0.25
+"""A day with less than this share of the median day's visitors closed early, or its data is missing."""
+
+Floats = NDArray[np.float64]
+
+
+class HourFigures(NamedTuple):
+    """One store's visits that began in one hour of one business day, staff left out."""
+
+    visitors: int = 0
+    purchased: int = 0
+    joined: int = 0
+    abandoned: int = 0
+    longest_queue: int = 0
+
+
+@dataclass
+class Past:
+    """One store's days before today, as ClickHouse holds them: by business day and hour of the store's clock."""
+
+    hours: dict[date, dict[int, HourFigures]] = field(default_factory=dict)
+    zones: dict[date, dict[str, dict[int, int]]] = field(default_factory=dict)
+    """Zone visits that began in the hour, by zone."""
+    cameras: dict[date, dict[str, dict[int, int]]] = field(default_factory=dict)
+    """Customers who came into view, by camera."""
+
+
+class Baseline(NamedTuple):
+    """A row of ``baselines``."""
+
+    metric: str
+    subject: str
+    weekday: int
+    hour: int
+    usual: float
+    spread: float
+    days: int
+    figures: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is usual at some moment."""
+
+    usual: float
+    spread: float
+    days: int
+    scope: str
+    """In words: which days it is of, such as "Fridays at this hour"."""
+
+
+@dataclass
+class Baselines:
+    """What is usual in one store on one weekday, hour by hour; compact, since a worker holds it of all its stores."""
+
+    weekday: int
+    series: dict[tuple[str, str], Floats] = field(default_factory=dict)
+    """By metric and subject: usual, spread, days and weekday (0 for all days) of each hour, one row each."""
+
+    @classmethod
+    def read(cls, weekday: int, rows: Iterable[Baseline]) -> Baselines:
+        """Of all rows, those for a weekday (1 Monday to 7 Sunday), and those of all days where it has none."""
+        found = cls(weekday)
+        for row in sorted(rows, key=lambda row: row.weekday):
+            if row.weekday in (ALL_WEEKDAYS, weekday):
+                table = found.series.setdefault((row.metric, row.subject), np.zeros((HOURS + 1, 4)))
+                table[row.hour] = (row.usual, row.spread, row.days, row.weekday)
+        return found
+
+    def at(self, metric: str, hour: int, subject: str = "") -> Usual | None:
+        """What is usual in an hour; where that hour has no history, in the whole day; None without either."""
+        table = self.series.get((metric, subject))
+        if table is None:
+            return None
+        for place in (hour, ALL_HOURS):
+            usual, spread, days, weekday = table[place]
+            if days:
+                when = f"{WEEKDAY_WORDS[int(weekday)]} at this hour" if place < ALL_HOURS else "days"
+                return Usual(float(usual), float(spread), int(days), when)
+        return None
+
+    def between(self, metric: str, subject: str, start: float, end: float) -> float | None:
+        """How many are usual from one time of the day to another (hours since midnight, may pass it); None without
+        history.
+        """
+        table = self.series.get((metric, subject))
+        if table is None:
+            return None
+        return float(
+            sum(
+                table[hour % HOURS][0] * (min(end, hour + 1) - max(start, hour))
+                for hour in range(int(start), int(np.ceil(end)))
+            )
+        )
+
+
+WEEKDAY_WORDS = ("days", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+
+
+def robust(figures: Sequence[float]) -> tuple[float, float]:
+    """Median, and median absolute deviation times 1.4826."""
+    values = np.asarray(figures, dtype=float)
+    median = float(np.median(values))
+    return median, 1.4826 * float(np.median(np.abs(values - median)))
+
+
+def trimmed(figures: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation without the highest and the lowest fifth."""
+    values = np.sort(np.asarray(figures, dtype=float))
+    cut = len(values) // 5
+    kept = values[cut : len(values) - cut]
+    return float(kept.mean()), float(kept.std())
+
+
+def make(past: Past, calendar: StoreCalendar, today: date) -> list[Baseline]:
+    """The baselines for a business day, from the days before it."""
+    days = usable(past, calendar, today)
+    by_metric: dict[str, dict[date, list[float | None]]] = {
+        name: {day: measure(past.hours[day]) for day in days} for name, measure in _MEASURES.items()
+    }
+    rows: list[Baseline] = []
+    for metric, figures in by_metric.items():
+        rows += _by_weekday(metric, figures)
+    for metric, counts in (("zone_visits", past.zones), ("camera_sightings", past.cameras)):
+        rows += _by_hour(metric, {day: counts.get(day, {}) for day in days})
+    return rows
+
+
+def usable(past: Past, calendar: StoreCalendar, today: date) -> list[date]:
+    """The days that tell what is usual: with visitors, neither special nor short, of 24 hours, and no camera blind."""
+    days = [
+        day
+        for day in sorted(past.hours)
+        if today - timedelta(days=DAYS) <= day < today and day not in calendar.special_days and _is_whole(calendar, day)
+    ]
+    totals = {day: sum(hour.visitors for hour in past.hours[day].values()) for day in days}
+    middle = float(np.median([total for total in totals.values() if total] or [0]))
+    days = [day for day in days if totals[day] and totals[day] >= SHORT_DAY * middle]
+    return [day for day in days if day not in _blind_days(past.cameras, days)]
+
+
+def _is_whole(calendar: StoreCalendar, day: date) -> bool:
+    """Whether the clock is not changed on this day: its hours then compare with those of others."""
+    start, end = calendar.bounds(day)
+    return end - start == DAY_MS
+
+
+def _blind_days(cameras: Mapping[date, Mapping[str, Mapping[int, int]]], days: Sequence[date]) -> set[date]:
+    """Days on which a camera saw nobody for as long as ``MISSED`` people usually take to come."""
+    blind: set[date] = set()
+    for camera in {camera for day in days for camera in cameras.get(day, {})}:
+        table = np.array([[cameras.get(day, {}).get(camera, {}).get(hour, 0) for hour in range(HOURS)] for day in days])
+        began = int(np.argmax(table.any(axis=1)))  # a camera put up since then was not blind before
+        usual = np.median(table[began:], axis=0)
+        for day, seen in zip(days[began:], table[began:], strict=True):
+            missed = longest = 0.0
+            for count, expected in zip(seen, usual, strict=True):
+                missed = 0.0 if count else missed + expected
+                longest = max(longest, missed)
+            if longest >= MISSED:
+                blind.add(day)
+    return blind
+
+
+def _share_so_far(parts: Iterable[int], wholes: Iterable[int]) -> list[float | None]:
+    return [part / whole if whole else None for part, whole in zip(accumulate(parts), accumulate(wholes), strict=True)]
+
+
+def _each(hours: Mapping[int, HourFigures]) -> list[HourFigures]:
+    return [hours.get(hour, HourFigures()) for hour in range(HOURS)]
+
+
+_MEASURES: Mapping[str, Callable[[Mapping[int, HourFigures]], list[float | None]]] = {
+    "footfall": lambda hours: [float(hour.visitors) for hour in _each(hours)],
+    "queue": lambda hours: [float(hour.longest_queue) for hour in _each(hours)],
+    "conversion": lambda hours: _share_so_far((h.purchased for h in _each(hours)), (h.visitors for h in _each(hours))),
+    "abandonment": lambda hours: _share_so_far((h.abandoned for h in _each(hours)), (h.joined for h in _each(hours))),
+}
+
+
+def _by_weekday(metric: str, figures: Mapping[date, Sequence[float | None]]) -> Iterable[Baseline]:
+    for hour in range(HOURS):
+        known = {day: value for day in sorted(figures) if (value := figures[day][hour]) is not None}
+        yield from _row(metric, "", ALL_WEEKDAYS, hour, list(known.values()), LEAST_DAYS)
+        of_weekday: dict[int, list[float]] = defaultdict(list)
+        for day, value in known.items():
+            of_weekday[day.isoweekday()].append(value)
+        for weekday, values in of_weekday.items():
+            yield from _row(metric, "", weekday, hour, values, LEAST_OF_WEEKDAY)
+    if metric in ("conversion", "abandonment"):
+        ends = [value for day in sorted(figures) if (value := figures[day][-1]) is not None]
+        yield from _row(metric, "", ALL_WEEKDAYS, ALL_HOURS, ends, LEAST_DAYS)
+
+
+def _row(
+    metric: str, subject: str, weekday: int, hour: int, figures: Sequence[float], least: int
+) -> Iterable[Baseline]:
+    if len(figures) >= least:
+        measure = trimmed if metric in ("zone_visits", "camera_sightings") else robust
+        yield Baseline(metric, subject, weekday, hour, *measure(figures), len(figures), tuple(figures))
+
+
+def _by_hour(metric: str, counts: Mapping[date, Mapping[str, Mapping[int, int]]]) -> Iterable[Baseline]:
+    for subject in sorted({subject for day in counts.values() for subject in day}):
+        days = [day for day in sorted(counts) if subject in counts[day]]
+        for hour in range(HOURS):
+            figures = [float(counts[day][subject].get(hour, 0)) for day in days]
+            yield from _row(metric, subject, ALL_WEEKDAYS, hour, figures, LEAST_DAYS)
