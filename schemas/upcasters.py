@@ -58,6 +58,8 @@ class Upcaster:
 
 UPCASTERS = {
     name: Upcaster()
-    for name in ("VisitEvent", "Transaction", "StoreLayout", "CameraHealth", "StockMovement", "ShelfScan")
+    for name in (
+        *("VisitEvent", "Transaction", "StoreLayout", "CameraHealth", "StockMovement", "ShelfScan", "Acknowledgement"),
+    )
 }
 """By the name of the event."""

@@ -30,6 +30,8 @@ FAR = 3.5
 STALE_VISITORS = 6.0
 """A silence in which fewer than so many visitors usually come may be an empty shop."""
 SURGE_VISITORS = 20
+GROUPS = 1.9
+"""Variance over mean of the number of people who come in groups of one to four, mostly alone."""
 LEAST_FOOTFALL = 10.0
 CAMERA_WORD_MS = 16 * MINUTE_MS
 """A camera reports every five minutes: after three missed reports its last word holds no more."""
@@ -337,6 +339,16 @@ def deviations(part: int, whole: int, mean: float, usual: Usual | None) -> float
     return (part / whole - centre) / math.sqrt(variance)
 
 
+def count_deviations(count: float, expected: float, spread: float) -> float:
+    """How many standard deviations a count of visitors lies above the expected one.
+
+    Of square roots, whose variance does not depend on the count (Anscombe, 1948): a quarter for people who come one by one,
+    ``GROUPS`` times that since they come in groups, or what comparable hours differ by if that is more.
+    """
+    variance = max(GROUPS, spread**2 / max(expected, 1.0)) / 4
+    return (math.sqrt(count) - math.sqrt(expected)) / math.sqrt(variance)
+
+
 def _footfall(figures: StoreFigures) -> Iterable[Finding]:
     """Far fewer or far more visitors in the last hour than usual; only known with history."""
     opened, known = figures.calendar.open_since(figures.newest), figures.usual("footfall")
@@ -344,8 +356,7 @@ def _footfall(figures: StoreFigures) -> Iterable[Finding]:
         return
     expected = figures.baselines.between("footfall", "", figures.hour - 1, figures.hour) or 0.0
     came = figures.came_lately
-    # Groups come together, so visitors scatter by more than their number's root.
-    deviation = (came - expected) / math.sqrt(max(known.spread**2, 1.8 * expected, 1.0))
+    deviation = count_deviations(came, expected, known.spread)
     counts = {"came": came, "usual": round(expected, 1), "deviations": round(deviation, 2)}
     words = f"{came} visitors came in the last hour; {expected:.0f} are usual."
     usually = _usually("In this hour", known, "{:.0f}", " come")

@@ -7,7 +7,7 @@ and cameras are small, and their median would be 0 or 1: they have the mean with
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -122,7 +122,7 @@ class Baselines:
         return float(
             sum(
                 table[hour % HOURS][0] * (min(end, hour + 1) - max(start, hour))
-                for hour in range(int(start), int(np.ceil(end)))
+                for hour in range(math.floor(start), math.ceil(end))
             )
         )
 
@@ -130,33 +130,56 @@ class Baselines:
 WEEKDAY_WORDS = ("days", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
 
-def robust(figures: Sequence[float]) -> tuple[float, float]:
-    """Median, and median absolute deviation times 1.4826."""
-    values = np.asarray(figures, dtype=float)
-    median = float(np.median(values))
-    return median, 1.4826 * float(np.median(np.abs(values - median)))
+def robust(figures: Floats) -> tuple[Floats, Floats]:
+    """Median of each column, and median absolute deviation times 1.4826; NaN is no figure."""
+    median = np.nanmedian(figures, axis=0)
+    return median, 1.4826 * np.nanmedian(np.abs(figures - median), axis=0)
 
 
-def trimmed(figures: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation without the highest and the lowest fifth."""
-    values = np.sort(np.asarray(figures, dtype=float))
-    cut = len(values) // 5
-    kept = values[cut : len(values) - cut]
-    return float(kept.mean()), float(kept.std())
+def trimmed(figures: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column without its highest and lowest fifth."""
+    cut = len(figures) // 5
+    kept = np.sort(figures, axis=0)[cut : len(figures) - cut]
+    return kept.mean(axis=0), kept.std(axis=0)
 
 
 def make(past: Past, calendar: StoreCalendar, today: date) -> list[Baseline]:
     """The baselines for a business day, from the days before it."""
     days = usable(past, calendar, today)
-    by_metric: dict[str, dict[date, list[float | None]]] = {
-        name: {day: measure(past.hours[day]) for day in days} for name, measure in _MEASURES.items()
-    }
+    # Hours in which nobody has ever come have no rows.
+    hours = sorted({hour for day in days for hour, figures in past.hours[day].items() if figures.visitors})
     rows: list[Baseline] = []
-    for metric, figures in by_metric.items():
-        rows += _by_weekday(metric, figures)
+    for metric, measure in _MEASURES.items():
+        table = np.array([measure(past.hours[day]) for day in days], dtype=float).reshape(-1, HOURS)
+        rows += _rows(metric, "", ALL_WEEKDAYS, hours, table, LEAST_DAYS)
+        for weekday in range(1, 8):
+            some = table[[day.isoweekday() == weekday for day in days]]
+            rows += _rows(metric, "", weekday, hours, some, LEAST_OF_WEEKDAY)
+        if metric in ("conversion", "abandonment"):
+            whole_days = np.repeat(table[:, -1:], HOURS + 1, axis=1)
+            rows += _rows(metric, "", ALL_WEEKDAYS, [ALL_HOURS], whole_days, LEAST_DAYS)
     for metric, counts in (("zone_visits", past.zones), ("camera_sightings", past.cameras)):
-        rows += _by_hour(metric, {day: counts.get(day, {}) for day in days})
+        for subject in sorted({subject for day in days for subject in counts.get(day, {})}):
+            seen = [counts[day][subject] for day in days if subject in counts.get(day, {})]
+            table = np.array([[day.get(hour, 0) for hour in range(HOURS)] for day in seen], dtype=float)
+            rows += _rows(metric, subject, ALL_WEEKDAYS, hours, table, LEAST_DAYS)
     return rows
+
+
+def _rows(
+    metric: str, subject: str, weekday: int, hours: Sequence[int], table: Floats, least: int
+) -> Iterable[Baseline]:
+    """Rows of the hours that enough days tell of; a row of the table is a day, a column an hour."""
+    known = (~np.isnan(table)).sum(axis=0)
+    told = [hour for hour in hours if known[hour] >= least]
+    if not told:
+        return
+    figures = table[:, told]
+    usual, spread = (trimmed if metric in ("zone_visits", "camera_sightings") else robust)(figures)
+    for place, hour in enumerate(told):
+        column = figures[:, place]
+        kept = tuple(column[~np.isnan(column)].tolist())
+        yield Baseline(metric, subject, weekday, hour, float(usual[place]), float(spread[place]), len(kept), kept)
 
 
 def usable(past: Past, calendar: StoreCalendar, today: date) -> list[date]:
@@ -203,39 +226,9 @@ def _each(hours: Mapping[int, HourFigures]) -> list[HourFigures]:
     return [hours.get(hour, HourFigures()) for hour in range(HOURS)]
 
 
-_MEASURES: Mapping[str, Callable[[Mapping[int, HourFigures]], list[float | None]]] = {
+_MEASURES: Mapping[str, Callable[[Mapping[int, HourFigures]], list[float]]] = {
     "footfall": lambda hours: [float(hour.visitors) for hour in _each(hours)],
     "queue": lambda hours: [float(hour.longest_queue) for hour in _each(hours)],
     "conversion": lambda hours: _share_so_far((h.purchased for h in _each(hours)), (h.visitors for h in _each(hours))),
     "abandonment": lambda hours: _share_so_far((h.abandoned for h in _each(hours)), (h.joined for h in _each(hours))),
 }
-
-
-def _by_weekday(metric: str, figures: Mapping[date, Sequence[float | None]]) -> Iterable[Baseline]:
-    for hour in range(HOURS):
-        known = {day: value for day in sorted(figures) if (value := figures[day][hour]) is not None}
-        yield from _row(metric, "", ALL_WEEKDAYS, hour, list(known.values()), LEAST_DAYS)
-        of_weekday: dict[int, list[float]] = defaultdict(list)
-        for day, value in known.items():
-            of_weekday[day.isoweekday()].append(value)
-        for weekday, values in of_weekday.items():
-            yield from _row(metric, "", weekday, hour, values, LEAST_OF_WEEKDAY)
-    if metric in ("conversion", "abandonment"):
-        ends = [value for day in sorted(figures) if (value := figures[day][-1]) is not None]
-        yield from _row(metric, "", ALL_WEEKDAYS, ALL_HOURS, ends, LEAST_DAYS)
-
-
-def _row(
-    metric: str, subject: str, weekday: int, hour: int, figures: Sequence[float], least: int
-) -> Iterable[Baseline]:
-    if len(figures) >= least:
-        measure = trimmed if metric in ("zone_visits", "camera_sightings") else robust
-        yield Baseline(metric, subject, weekday, hour, *measure(figures), len(figures), tuple(figures))
-
-
-def _by_hour(metric: str, counts: Mapping[date, Mapping[str, Mapping[int, int]]]) -> Iterable[Baseline]:
-    for subject in sorted({subject for day in counts.values() for subject in day}):
-        days = [day for day in sorted(counts) if subject in counts[day]]
-        for hour in range(HOURS):
-            figures = [float(counts[day][subject].get(hour, 0)) for day in days]
-            yield from _row(metric, subject, ALL_WEEKDAYS, hour, figures, LEAST_DAYS)

@@ -8,7 +8,7 @@ ALTER TABLE anomalies
     ADD COLUMN IF NOT EXISTS announced LowCardinality(String) DEFAULT '-' COMMENT 'What the last alert said that Kafka has confirmed: OPEN and the severity, or CLOSED; empty before the first, - in rows from before this column',
     ADD COLUMN IF NOT EXISTS anomaly_id String ALIAS lower(hex(substring(SHA256(concat(store_id, '\t', type, '\t', subject, '\t', toString(toUnixTimestamp64Milli(detected_at)))), 1, 16))) COMMENT 'Its name in the API and on the log';
 
-ALTER TABLE anomalies COMMENT COLUMN type 'QUEUE_SPIKE, CONVERSION_DROP, DEAD_ZONE, ABANDONMENT_SPIKE, CAMERA_DOWN, STALE_FEED, FOOTFALL_DROP or FOOTFALL_SURGE';
+ALTER TABLE anomalies MODIFY COLUMN type COMMENT 'QUEUE_SPIKE, CONVERSION_DROP, DEAD_ZONE, ABANDONMENT_SPIKE, CAMERA_DOWN, STALE_FEED, FOOTFALL_DROP or FOOTFALL_SURGE';
 
 CREATE TABLE IF NOT EXISTS acknowledgements
 (
@@ -44,6 +44,6 @@ CREATE TABLE IF NOT EXISTS baselines
 )
 ENGINE = ReplacingMergeTree(made_for)
 ORDER BY (store_id, metric, subject, weekday, hour)
-TTL toDateTime(made_for) + INTERVAL 60 DAY
+TTL toDateTime(updated_at) + INTERVAL 60 DAY
 SETTINGS non_replicated_deduplication_window = 1000
 COMMENT 'What is usual in each store, made once a business day: days that are special, blind or missing are left out. Query with FINAL.';

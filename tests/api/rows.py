@@ -74,6 +74,7 @@ def anomaly(store: str, minute: int, **changes: Any) -> dict[str, Any]:
         "suggested_action": "Open another till.",
         "value": 8.0,
         "baseline": 2.5,
+        "evidence": {"waiting": 8.0},
         "closed_at": None,
         "version": 1,
         **changes,

@@ -118,7 +118,7 @@ def every_part(shop: Shop, snapshot: Snapshot) -> str:
             render.shop_header(shop, snapshot, NOW),
             render.banner(snapshot, NOW),
             render.banner(replace(snapshot, problem=None), NOW),
-            render.alerts(render.worst_first([shop], NOW), 4),
+            render.alerts(render.worst_first([shop], NOW), 4, NOW),
             render.heat_tiles(render.total_zones([shop]), detailed=True),
             render.queue_chart(shop),
             render.shop_notes(shop),
@@ -165,7 +165,7 @@ def test_colours_have_words_beside_them() -> None:
 def test_alerts_say_what_to_do_the_worst_and_newest_first() -> None:
     shop = make_shop(anomalies=[make_anomaly("INFO"), make_anomaly("CRITICAL", 9, message="older")])
     other = make_shop(name="Pune", anomalies=[make_anomaly("CRITICAL", 2, message="newer", subject="CAM_1")])
-    text = _Reader(render.alerts(render.worst_first([shop, other], NOW), 2)).text
+    text = _Reader(render.alerts(render.worst_first([shop, other], NOW), 2, NOW)).text
     assert text.index("newer") < text.index("older") and "Pune · CAM_1" in text
     assert "→ Open another till." in text and "since 17:21 IST" in text and "3 in all" in text
     assert "8 people" not in text
@@ -246,6 +246,21 @@ def test_nothing_from_outside_becomes_html() -> None:
     read = _Reader(every_part(nasty, snapshot))
     assert "script" not in read.tags and read.text.count("<script>") >= 8
     assert render.link(nasty, kiosk=False).startswith("/shops/%3Cscript%3E")
+
+
+def test_who_has_seen_it_and_what_is_over_no_longer_shouts() -> None:
+    seen = {"event_id": "1", "by": "<b>Asha</b>", "note": "second till opens", "at": NOW, "until": None}
+    loud = make_anomaly("WARN", 1, message="loud")
+    quiet = make_anomaly("CRITICAL", acknowledged=seen, message="quiet")
+    over = make_anomaly("CRITICAL", 9, calm_since=NOW - timedelta(minutes=2))
+    again = make_anomaly("INFO", acknowledged={**seen, "until": NOW - timedelta(minutes=1)})
+    shop = make_shop(anomalies=[quiet, over, loud, again])
+    text = _Reader(render.alerts(render.worst_first([shop], NOW), 4, NOW)).text
+    assert text.index("loud") < text.index("quiet")
+    assert "seen by <b>Asha</b> at" in text and ": second till opens" in text and "over since" in text
+    assert "warn" in render.card_classes(shop, NOW) and "critical" not in render.card_classes(shop, NOW)
+    assert render.loudest(make_shop(anomalies=[quiet, over]), NOW) is None
+    assert render.loudest(make_shop(anomalies=[again]), NOW) == "INFO"
 
 
 def test_a_shop_without_anything_is_shown() -> None:

@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 
 from aisleflow.settings import Settings
 from api.app import create_app
+from schemas.events import anomaly_id
+from schemas.reading import epoch_ms
 from tests.api.rows import DAY, NOON, anomaly, depth, feed, fill, layout, transaction, visit, zone_visit
 
 ANSWERS = ("metrics", "funnel", "heatmap", "anomalies")
@@ -139,6 +141,12 @@ def test_anomalies_are_the_open_ones_the_worst_first(api: TestClient) -> None:
         "value": 8.0,
         "baseline": 2.5,
         "closed_at": None,
+        "anomaly_id": anomaly_id("S1", "QUEUE_SPIKE", "", epoch_ms(NOON)),
+        "severity_reason": "",
+        "unusual": "",
+        "evidence": {"waiting": 8.0},
+        "calm_since": None,
+        "acknowledged": None,
     }
 
 

@@ -84,6 +84,7 @@ def test_today_every_event_is_of_version_1() -> None:
     assert {name: upcaster.present for name, upcaster in UPCASTERS.items()} == {
         "VisitEvent": 1, "Transaction": 1, "StoreLayout": 1, "CameraHealth": 1,
         "StockMovement": 1, "ShelfScan": 1,
+        "Acknowledgement": 1,
     }  # fmt: skip
     assert said(read({**PRESENT, "schema_version": 1})) == said(read(PRESENT))
 
