@@ -218,8 +218,10 @@ def _blind_days(cameras: Mapping[date, Mapping[str, Mapping[int, int]]], days: S
     return blind
 
 
-def _share_so_far(parts: Iterable[int], wholes: Iterable[int]) -> list[float | None]:
-    return [part / whole if whole else None for part, whole in zip(accumulate(parts), accumulate(wholes), strict=True)]
+def _share_so_far(parts: Iterable[int], wholes: Iterable[int]) -> list[float]:
+    return [
+        part / whole if whole else math.nan for part, whole in zip(accumulate(parts), accumulate(wholes), strict=True)
+    ]
 
 
 def _each(hours: Mapping[int, HourFigures]) -> list[HourFigures]:

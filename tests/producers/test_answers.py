@@ -305,7 +305,7 @@ def test_conversion_drop() -> None:
     assert (drop["severity"], drop["value"], drop["baseline"]) == ("INFO", 0.3, 0.5)  # nobody has settled yet
     visitors(date(2026, 2, 23), 10, 0)  # eight days ago: no part of it
     assert drop in story.world.anomalies(S)
-    story.see("late", "01:00 EXIT")
+    story.see("late", "59:00 EXIT")
     assert "CONVERSION_DROP  INFO" in names(story)  # 6 of 20 at 0.5: 1.8 standard deviations
     for number in range(20, 46):
         story.see(f"v{number}", "00:00 ENTRY")
@@ -321,7 +321,10 @@ def test_abandonment_spike() -> None:
     assert "ABANDONMENT_SPIKE  INFO" in names(story.see("v2", "00:10 BILLING_QUEUE_ABANDON BILLING"))
     story.see("v3", "00:10 BILLING_QUEUE_ABANDON BILLING").see("v4", "00:10 BILLING_QUEUE_ABANDON BILLING")
     assert "ABANDONMENT_SPIKE  INFO" in names(story.see("v5", "00:10 BILLING_QUEUE_ABANDON BILLING"))
-    assert "ABANDONMENT_SPIKE  CRITICAL" in names(story.see("late", "01:00 EXIT"))  # 6 of 10 at 0.2 have settled
+    assert "ABANDONMENT_SPIKE  INFO" in names(
+        story.see("late", "59:00 EXIT")
+    )  # 6 of 10 at 0.2: 3.2 standard deviations
+    assert "ABANDONMENT_SPIKE  CRITICAL" in names(story.see("v6", "00:10 BILLING_QUEUE_ABANDON BILLING"))
 
 
 def test_dead_zones() -> None:
