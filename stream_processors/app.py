@@ -8,6 +8,7 @@ import logging
 from typing import Literal
 
 import faust
+from clickhouse_connect.driver.exceptions import OperationalError
 from prometheus_client import start_http_server
 
 from aisleflow import log, tracing
@@ -20,6 +21,7 @@ from stream_processors.engine.dead_letters import DeadLetterBox
 from stream_processors.engine.health import HealthReport, worker_name
 from stream_processors.engine.liveness import GroupLag, Liveness
 from stream_processors.engine.sink import ClickHouseSink
+from stream_processors.engine.waiting import until_there, wait_for_topics
 from stream_processors.engine.worker import create_app
 from stream_processors.history import History
 from stream_processors.stock.derivation import StockDerivation
@@ -46,7 +48,7 @@ def build(settings: Settings, index: int, derives: Derives = "visits") -> faust.
     """Wire a worker: Faust, derivation, ClickHouse, the dead letters and what it tells of itself."""
     if derives == "stock":
         settings = settings.model_copy(update={"consumer_group": settings.stock_group})
-    client = clickhouse_client(settings)
+    client = until_there("ClickHouse", lambda: clickhouse_client(settings), (OperationalError,))
     producer = kafka_producer(settings)
     group_lag = GroupLag(settings)
     liveness = Liveness(lambda: group_lag.of(app.consumer.assignment()))
@@ -95,7 +97,7 @@ def build(settings: Settings, index: int, derives: Derives = "visits") -> faust.
 
 
 def run(settings: Settings, index: int, derives: Derives = "visits") -> None:
-    """Run a worker until it is told to stop.
+    """Run a worker until it is told to stop. It waits for Kafka, its topics and ClickHouse, five minutes for each.
 
     Args:
         settings: as for every program.
@@ -108,6 +110,7 @@ def run(settings: Settings, index: int, derives: Derives = "visits") -> None:
     tracing.configure(settings, "aisleflow-worker")
     gc.set_threshold(*GC_THRESHOLDS)
     start_http_server(settings.metrics_port + index, addr=settings.metrics_host)
+    wait_for_topics(settings, STOCK_TOPICS if derives == "stock" else DERIVED_TOPICS)
     app = build(settings, index, derives)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
