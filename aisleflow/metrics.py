@@ -7,6 +7,9 @@ from prometheus_client import Counter, Gauge, Histogram
 RECORDS = Counter("aisleflow_records_total", "Kafka records a worker has read.", ["topic"])
 DUPLICATES = Counter("aisleflow_duplicates_total", "Records whose fact was already stored.", ["topic"])
 DEAD_LETTERS = Counter("aisleflow_dead_letters_total", "Records put in the dead letters.", ["topic", "stage"])
+STRAYS = Counter(
+    "aisleflow_strays_total", "Records found in another partition than their store's, and moved.", ["topic"]
+)
 ROWS = Counter("aisleflow_rows_total", "Rows written to ClickHouse.", ["table"])
 CYCLE_SECONDS = Histogram(
     "aisleflow_cycle_seconds",

@@ -9,7 +9,7 @@ Pydantic, which names the field and the reason. Records of the second camera dia
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -21,7 +21,7 @@ from msgspec import Meta
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from schemas import dialects, events
+from schemas import dialects, events, topics
 from schemas.events import Count, Currency, DwellMs, EventType, Gtin, Name, Share, StoreId, Timestamp
 from schemas.upcasters import UPCASTERS, VERSION_FIELD, VersionError
 
@@ -428,6 +428,31 @@ def read_shelf_scan(raw: bytes, latest_ms: int) -> events.ShelfScan | Refusal:
 def read_acknowledgement(raw: bytes, latest_ms: int) -> events.Acknowledgement | Refusal:
     """Read one record of the ``acknowledgements`` topic. Arguments as for ``read_visit_event``."""
     return _read_whole(events.Acknowledgement, raw, latest_ms)
+
+
+READERS: dict[str, Callable[[bytes, int], Any]] = {
+    topics.VISIT_EVENTS.name: read_visit_event,
+    topics.TRANSACTIONS.name: read_transaction,
+    topics.STORE_LAYOUTS.name: read_layout,
+    topics.CAMERA_HEALTH.name: read_camera_health,
+    topics.STOCK_MOVEMENTS.name: read_stock_movement,
+    topics.SHELF_SCANS.name: read_shelf_scan,
+    topics.ACKNOWLEDGEMENTS.name: read_acknowledgement,
+}
+"""The reader of one record, by the topic that it is on."""
+
+
+def store_in(topic: str, value: bytes | None, latest_ms: int) -> str | Refusal:
+    """The store that a record of one of the topics in ``READERS`` is about, as the workers read it, or why they cannot.
+
+    Arguments as for ``read_visit_event``.
+    """
+    if value is None:
+        return Refusal("", "has no value")
+    found = READERS[topic](value, latest_ms)
+    if isinstance(found, Refusal):
+        return found
+    return str((found[0] if isinstance(found, list) else found).store_id)
 
 
 W = TypeVar(

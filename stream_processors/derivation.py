@@ -34,12 +34,14 @@ from schemas.reading import (
     read_layout,
     read_transaction,
     read_visit_events,
+    store_in,
 )
 from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
 from stream_processors.engine import dead_letters
 from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
+from stream_processors.engine.strays import Stray, Strays
 from stream_processors.history import History
 from stream_processors.store_day import (
     QUEUE_DEPTH_COLUMNS,
@@ -98,6 +100,7 @@ class Cycle:
     camera_states: list[tuple[CameraHealth, int]] = field(default_factory=list)
     acknowledgements: list[tuple[Acknowledgement, int]] = field(default_factory=list)
     refused: list[DeadLetter] = field(default_factory=list)
+    strays: list[Stray] = field(default_factory=list)
     records: int = 0
 
 
@@ -199,14 +202,23 @@ class Store:
         return found
 
 
-def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cycle:
-    """Read the records of a cycle, each judged alone."""
-    cycle = Cycle()
+def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int, partitions: int) -> Cycle:
+    """Read the records of a cycle, each judged alone; those of stores that belong to another of ``partitions`` are set aside."""
+    strays = Strays(partitions)
+    cycle = Cycle(strays=strays.found)
     for batch in batches:
         topic = batch.tp.topic.removeprefix(prefix)
         refused: list[tuple[Any, Refusal]] = []
         if topic == topics.VISIT_EVENTS.name:
             facts, refused = read_visit_events(batch.records, max_future_ms)
+            if strays.may_hold(batch, {fact.store_id for fact in facts}):
+                kept = [
+                    record
+                    for record in batch.records
+                    if isinstance(store := store_in(topic, record.value, record.timestamp + max_future_ms), Refusal)
+                    or not strays.takes(batch, record, store)
+                ]
+                facts, refused = read_visit_events(kept, max_future_ms)
             cycle.visits += facts
         else:
             for record in batch.records:
@@ -217,26 +229,26 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cyc
                     receipt = read_transaction(value, latest_ms)
                     if isinstance(receipt, Refusal):
                         refused.append((record, receipt))
-                    else:
+                    elif not strays.takes(batch, record, receipt.store_id):
                         receipt.arrived = record.timestamp
                         cycle.transactions.append(receipt)
                 elif topic == topics.CAMERA_HEALTH.name:
                     health = read_camera_health(value, latest_ms)
                     if isinstance(health, Refusal):
                         refused.append((record, health))
-                    else:
+                    elif not strays.takes(batch, record, health.store_id):
                         cycle.camera_states.append((health, record.timestamp))
                 elif topic == topics.ACKNOWLEDGEMENTS.name:
                     seen = read_acknowledgement(value, latest_ms)
                     if isinstance(seen, Refusal):
                         refused.append((record, seen))
-                    else:
+                    elif not strays.takes(batch, record, seen.store_id):
                         cycle.acknowledgements.append((seen, record.timestamp))
                 else:
                     layout = read_layout(value, latest_ms)
                     if isinstance(layout, Refusal):
                         refused.append((record, layout))
-                    else:
+                    elif not strays.takes(batch, record, layout.store_id):
                         cycle.layouts.append((layout, record.timestamp))
         cycle.refused += [
             DeadLetter(
@@ -359,7 +371,8 @@ class Derivation:
         """Read a cycle's records and ask ClickHouse which of them it holds. Changes nothing."""
         token = hashlib.sha256(" ".join(sorted(batch.offsets for batch in batches)).encode()).hexdigest()[:32]
         with _timed("read"):
-            cycle = read(batches, self._settings.topic_prefix, self._settings.max_future_minutes * 60_000)
+            chosen = self._settings
+            cycle = read(batches, chosen.topic_prefix, chosen.max_future_minutes * 60_000, chosen.store_partitions)
         with _timed("part"):
             events = _firsts([fact.event_id for fact in cycle.visits], cycle.visits)
             receipts = _firsts(
@@ -418,6 +431,7 @@ class Derivation:
                 "raise AISLEFLOW_MAX_INVALID_SHARE to bury them all"
             )
         await self._dead_letters.put(cycle.refused)
+        await self._dead_letters.move(cycle.strays)
         rows = dead_letters.letter_rows(cycle.refused)
         await self._sink.insert(dead_letters.TABLE, dead_letters.COLUMNS, rows, token)
 

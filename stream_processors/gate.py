@@ -3,7 +3,7 @@
 Kafka does not tell a reader who wrote a record, and its ACLs know topics only. So a producer that must not write for
 others writes to its shop's door, ``transactions.from.ST1001``, and may write nowhere else; that the broker enforces. The
 gate reads every record of every door with the very reader that the workers use. What names the door's shop is passed on,
-its bytes as they are, under the shop as key; anything else becomes a dead letter with its key and bytes.
+its bytes and headers as they are, under the shop as key; anything else becomes a dead letter with its key and bytes.
 
 At least once, like everything after it: an offset is committed when Kafka has acknowledged what follows from the record.
 """
@@ -16,17 +16,17 @@ import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from urllib3.exceptions import HTTPError
 
-from aisleflow import log
+from aisleflow import log, tracing
 from aisleflow.clients import DeliveryReport, clickhouse_client, kafka_config, kafka_producer
 from aisleflow.settings import Settings
-from schemas.reading import Refusal
+from schemas.reading import READERS, Refusal, store_in
 from schemas.topics import DOOR
-from stream_processors.engine.dead_letter_desk import READERS, store_in
 from stream_processors.engine.dead_letters import COLUMNS, TABLE, DeadLetter, DeadLetterBox, letter_rows
 from stream_processors.engine.sink import ClickHouseSink
 
@@ -118,13 +118,17 @@ class Gate:
         letters = []
         for record in records:
             name, value = record.topic() or "", record.value()
+            headers: Any = record.headers() or []
             door = Door.named(name, prefix)
             refusal = door.refusal(value, record.timestamp()[1], self._settings.max_future_minutes)
             if refusal is None:
-                self._produce(prefix + door.topic, value, door.store_id, delivered)
+                self._produce(prefix + door.topic, value, door.store_id, headers, delivered)
             else:
                 at = record.partition() or 0, record.offset() or 0
-                letters.append(DeadLetter(name, *at, record.key(), value, STAGE, refusal, prefix + door.topic))
+                came_with = tracing.traceparent_of(headers)
+                letters.append(
+                    DeadLetter(name, *at, record.key(), value, STAGE, refusal, prefix + door.topic, came_with)
+                )
         if self._producer.flush(ANSWER_WITHIN_S) or failures:
             raise CannotPassOn(f"of {len(records)} records some were not acknowledged: {failures[:1]}")
         self._box.put_now(letters)
@@ -146,10 +150,10 @@ class Gate:
         except (ClickHouseError, HTTPError, OSError) as error:
             logger.warning("dead_letters_not_noted", error=str(error).splitlines()[0])
 
-    def _produce(self, topic: str, value: bytes | None, key: str, delivered: DeliveryReport) -> None:
+    def _produce(self, topic: str, value: bytes | None, key: str, headers: Any, delivered: DeliveryReport) -> None:
         while True:
             try:
-                self._producer.produce(topic, value, key, on_delivery=delivered)
+                self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
                 return
             except BufferError:
                 self._producer.poll(0.1)

@@ -162,8 +162,8 @@ def door(settings: Settings, topic: str, store_id: str) -> str:
         ProducersError: see there.
     """
     from schemas.events import STORE_PATTERN
+    from schemas.reading import READERS
     from schemas.topics import DOOR
-    from stream_processors.engine.dead_letter_desk import READERS
 
     if topic not in READERS:
         raise ProducersError(f"{topic!r} has no doors; there are {', '.join(READERS)}")

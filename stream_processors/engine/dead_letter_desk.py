@@ -16,7 +16,7 @@ import json
 import time
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -31,14 +31,7 @@ from aisleflow import tracing
 from aisleflow.clients import clickhouse_client, kafka_config, kafka_producer, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
-from schemas.reading import (
-    Refusal,
-    read_acknowledgement,
-    read_camera_health,
-    read_layout,
-    read_transaction,
-    read_visit_event,
-)
+from schemas.reading import READERS, Refusal, store_in
 from schemas.topics import DOOR
 from stream_processors.engine.dead_letters import COLUMNS, TABLE
 from stream_processors.engine.sink import ClickHouseSink
@@ -52,27 +45,6 @@ SPANS_PER_MARK = 10_000
 BATCH = 100  # letters of up to a mebibyte
 ANSWER_WITHIN_S = 30.0
 PARTITION = 0  # dead letters have one partition, so an offset names a letter
-
-READERS: dict[str, Callable[[bytes, int], Any]] = {
-    topics.VISIT_EVENTS.name: read_visit_event,
-    topics.TRANSACTIONS.name: read_transaction,
-    topics.STORE_LAYOUTS.name: read_layout,
-    topics.CAMERA_HEALTH.name: read_camera_health,
-    topics.ACKNOWLEDGEMENTS.name: read_acknowledgement,
-}
-
-
-def store_in(topic: str, value: bytes | None, latest_ms: int) -> str | Refusal:
-    """The store that a record of one of the topics in ``READERS`` is about, as the workers read it, or why they cannot.
-
-    ``latest_ms`` is the newest timestamp that is acceptable, milliseconds since 1970.
-    """
-    if value is None:
-        return Refusal("", "has no value")
-    found = READERS[topic](value, latest_ms)
-    if isinstance(found, Refusal):
-        return found
-    return str((found[0] if isinstance(found, list) else found).store_id)
 
 
 class UnknownTopic(ValueError):

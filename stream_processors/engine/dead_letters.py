@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from aisleflow import log, metrics, tracing
 from schemas.reading import Refusal
+from stream_processors.engine.strays import Stray
 
 logger = log.get(__name__)
 
@@ -66,12 +67,16 @@ def letter_rows(letters: Iterable[DeadLetter]) -> list[tuple[Any, ...]]:
     ]
 
 
+Record = tuple[str, bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
+"""topic, key, value, headers"""
+
+
 class CannotBury(Exception):
-    """Kafka did not take a dead letter; the batch must not be acknowledged."""
+    """Kafka did not take a dead letter, or a stray; the batch must not be acknowledged."""
 
 
 class DeadLetterBox:
-    """Publishes dead letters and waits until Kafka has them."""
+    """Publishes what is not derived where it lies, dead letters and strays, and waits until Kafka has it."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
@@ -89,28 +94,12 @@ class DeadLetterBox:
         """The same, blocking."""
         if not letters:
             return
-        failures: list[str] = []
-
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
-                failures.append(str(error))
-
+        self._publish(
+            [(f"{one.joins or one.source_topic}.dlq", one.key, one.value, one.headers) for one in letters],
+            "dead letters",
+        )
         for letter in letters:
-            while True:
-                try:
-                    self._producer.produce(
-                        f"{letter.joins or letter.source_topic}.dlq",
-                        letter.value,
-                        letter.key,
-                        headers=letter.headers,
-                        on_delivery=delivered,
-                    )
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)
             metrics.DEAD_LETTERS.labels(letter.source_topic, letter.stage).inc()
-        if self._producer.flush() or failures:
-            raise CannotBury(f"{len(failures)} dead letters were not acknowledged: {failures[:1]}")
         first = letters[0]
         logger.warning(
             "dead_letters",
@@ -122,3 +111,36 @@ class DeadLetterBox:
                 dict.fromkeys(tracing.trace_id_of(letter.traceparent) for letter in letters if letter.traceparent)
             ),
         )
+
+    async def move(self, strays: list[Stray]) -> None:
+        """Publish strays to their own stores' partitions, and return when Kafka has acknowledged every one.
+
+        Raises:
+            CannotBury: as for :meth:`put`.
+        """
+        if not strays:
+            return
+        records: list[Record] = [(one.topic, one.store_id.encode(), one.record.value, one.headers) for one in strays]
+        await asyncio.to_thread(self._publish, records, "strays")
+        first = strays[0]
+        metrics.STRAYS.labels(first.topic).inc(len(strays))
+        logger.warning(
+            "strays_moved", count=len(strays), topic=first.topic, partition=first.partition, store_id=first.store_id
+        )
+
+    def _publish(self, records: list[Record], what: str) -> None:
+        failures: list[str] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failures.append(str(error))
+
+        for topic, key, value, headers in records:
+            while True:
+                try:
+                    self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+        if self._producer.flush() or failures:
+            raise CannotBury(f"{len(failures)} {what} were not acknowledged: {failures[:1]}")

@@ -75,7 +75,7 @@ async def derive(settings: Settings) -> None:
 @pytest.fixture(scope="module")
 def analyst(clickhouse: str, make_world: Callable[..., Settings]) -> Iterator[Client]:
     """A client of the user that the page is written for, on simulated shops."""
-    settings = make_world(None, clickhouse)
+    settings = make_world(None, clickhouse, store_partitions=1)
     asyncio.run(derive(settings))
     assert settings.clickhouse_url is not None
     url = urlsplit(settings.clickhouse_url.get_secret_value())

@@ -8,6 +8,7 @@ import json
 import random
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -17,7 +18,7 @@ from aiokafka.structs import ConsumerRecord
 from clickhouse_connect.driver.client import Client
 from faust.types import TP
 
-from aisleflow.clients import clickhouse_client
+from aisleflow.clients import clickhouse_client, partition_of
 from aisleflow.settings import Settings
 from producers.simulator.answers import World
 from producers.simulator.faults import Faults
@@ -29,6 +30,7 @@ from stream_processors.derivation import Derivation, TooManyInvalid
 from stream_processors.engine.dead_letters import DeadLetter
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
+from stream_processors.engine.strays import MOVED_HEADER, Stray
 from stream_processors.history import History
 from tests.system.truth import LAYOUTS_MADE
 
@@ -41,9 +43,13 @@ class Box:
 
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
+        self.strays: list[Stray] = []
 
     async def put(self, letters: list[DeadLetter]) -> None:
         self.letters += letters
+
+    async def move(self, strays: list[Stray]) -> None:
+        self.strays += strays
 
 
 class Killed(BaseException):
@@ -119,7 +125,7 @@ class Log:
 
 @pytest.fixture(scope="module")
 def database(clickhouse: str, make_world: Any) -> Settings:
-    found: Settings = make_world(None, clickhouse)
+    found: Settings = make_world(None, clickhouse, store_partitions=1)
     return found
 
 
@@ -300,6 +306,27 @@ async def test_poison_is_buried_with_its_bytes_and_the_rest_is_derived(log: Log)
     assert all(letter.refusal.reason for letter in log.box.letters)
     offsets = [letter.offset for letter in log.box.letters if letter.source_topic == EVENTS]
     assert offsets == [1, 2, 3, 4, 5, 6]
+
+
+async def test_what_lies_in_a_wrong_partition_is_moved_and_not_derived_there(log: Log) -> None:
+    log.settings = log.settings.model_copy(update={"store_partitions": 8})
+    log.restart()
+    here = next(store for store in iter(log.store, "") if partition_of(store, 8) == 0)
+    elsewhere = next(store for store in iter(log.store, "") if partition_of(store, 8) != 0)
+    at = "2026-03-03T10:00:00Z"
+    sent = [event(here), event(elsewhere), (EVENTS, b"{"), layout(elsewhere, at), receipt(elsewhere, "T", at)]
+    batches = log.batches(*sent, receipt(here, "T", at))
+    await derived(log.derivation, batches)
+    assert (log.visits(here), log.visits(elsewhere)) == ([("V", 1)], [])
+    assert len(log.box.letters) == 1
+    moved = [(stray.topic, stray.store_id, json.loads(stray.record.value)) for stray in log.box.strays]
+    assert sorted(moved, key=str) == sorted(((topic, elsewhere, body) for topic, body in (sent[1], *sent[3:])), key=str)
+    assert log.box.strays[0].headers == [(MOVED_HEADER, b"visit-events/0/1")]
+    # Moved once and still here: then the partitions are other ones than we think, and it is derived.
+    batches = log.batches(event(elsewhere))
+    batches[0].records[0] = replace(batches[0].records[0], headers=((MOVED_HEADER, b"visit-events/3/1"),))
+    await derived(log.derivation, batches)
+    assert log.visits(elsewhere) == [("V", 1)]
 
 
 async def test_too_many_invalid_records_stop_the_worker_before_they_are_buried(
