@@ -19,6 +19,7 @@ from aisleflow.commands import (
     producers,
     publish,
     rederive,
+    shelf,
     simulate,
     status,
     topics,
@@ -53,6 +54,7 @@ app.add_typer(camera.app, name="camera")
 app.add_typer(layout.app, name="layout")
 app.add_typer(grafana.app, name="grafana")
 app.command()(clean.clean)
+app.command()(shelf.shelf)
 app.command()(simulate.simulate)
 app.command()(demo.demo)
 app.command()(live.live)

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     cycle_ms: int = Field(200, ge=10, le=10_000, description="How long a worker gathers records before it derives.")
     max_batch_records: int = Field(20_000, ge=1, description="Most records a worker derives at once.")
     camera_model: Path | None = Field(None, description="YOLO detector exported to OpenVINO (a folder) for `camera`.")
+    shelf_model: Path | None = Field(
+        None, description="YOLO detector of products (an OpenVINO folder, .onnx or .tflite) for `shelf`."
+    )
     camera_salt: SecretStr | None = Field(
         None,
         min_length=16,

@@ -357,6 +357,43 @@ class StockMovement(Event):
     reason: Annotated[str, Field(max_length=256)] | None = Field(None, description="Why, in words.")
 
 
+Box = Annotated[
+    list[Annotated[float, Field(ge=0, le=100_000)]],
+    Field(min_length=4, max_length=4, description="Left, top, right, bottom in pixels of the photo, held upright."),
+]
+
+
+class ShelfProduct(Event):
+    """One product that a shelf photo shows."""
+
+    box: Box
+    confidence: Share
+    row: Count | None = Field(None, description="Its row in ``rows``, from 0; null where it stands in none.")
+    sku: Name | None = Field(None, description="What the planogram has in its place.")
+
+
+class ShelfRow(Event):
+    """The space over one board of one bay."""
+
+    bay: Count = Field(description="Its bay, from the left, from 0.")
+    outline: Annotated[list[Point], Field(min_length=4, max_length=4)] = Field(
+        description="Its corners in the photo, from the upper left, clockwise."
+    )
+    facings: Count = Field(description="Products that stand on the board side by side; stacked ones count once.")
+
+
+class ShelfGap(Event):
+    """Empty space in a row, with room for one product or several."""
+
+    row: Count = Field(description="Its row in ``rows``, from 0.")
+    kind: Literal["BETWEEN", "END", "ROW"] = Field(description="Between products, at an end of the row, or all of it.")
+    places: Annotated[list[Box], Field(min_length=1, max_length=500)] = Field(description="A box for each place.")
+    skus: Annotated[list[Name | None], Field(max_length=500)] = Field(
+        default_factory=list, description="What the planogram has in each place; empty without one."
+    )
+    confidence: Share
+
+
 class ShelfScan(Event):
     """What a shelf photo showed."""
 
@@ -367,7 +404,16 @@ class ShelfScan(Event):
     scan_id: Name
     facings: dict[str, Count] = Field(default_factory=dict, description="Facings seen by SKU.")
     gaps: Count = Field(0, description="Empty places seen.")
-    confidence: Share
+    confidence: Share = Field(description="Mean confidence of the products seen, 0 where none is.")
+    missing: dict[str, Count] = Field(default_factory=dict, description="Empty places by SKU of the planogram.")
+    planogram_id: Name | None = Field(None, description="The planogram that named the SKUs.")
+    image_width: Annotated[int, Field(ge=1, le=100_000)] | None = Field(None, description="Of the photo, pixels.")
+    image_height: Annotated[int, Field(ge=1, le=100_000)] | None = Field(None, description="Of the photo, pixels.")
+    products: Annotated[list[ShelfProduct], Field(max_length=3000)] = Field(default_factory=list)
+    rows: Annotated[list[ShelfRow], Field(max_length=500)] = Field(
+        default_factory=list, description="Bay by bay from the left, each from top to bottom."
+    )
+    empty: Annotated[list[ShelfGap], Field(max_length=1000)] = Field(default_factory=list)
 
 
 class OrderLine(Event):

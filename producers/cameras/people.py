@@ -1,15 +1,17 @@
 """People in frames: a YOLO detector finds them, ByteTrack keeps them apart. Needs the vision extra.
 
-A model exported to OpenVINO or ONNX runs on OpenVINO alone, several pictures at once, in the shape of the camera's frames
+A model exported to OpenVINO, ONNX or TFLite runs on OpenVINO alone, several pictures at once, in the shape of the camera's frames
 instead of a padded square: neither PyTorch nor ultralytics is loaded. ultralytics runs the others, and makes the exports.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import threading
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +31,8 @@ TRACKED_RATE = 10.0
 LEAST_OVERLAP = -0.3
 # Two boxes that overlap more than this (intersection over union) are one person: ultralytics' own default.
 SAME_BOX = 0.7
+# More than a photo of shelves holds.
+MOST = 3000
 # ultralytics publishes these; any other .pt may hold any program.
 OFFICIAL = re.compile(r"yolo(v5[nsmlx]6?u|v8[nsmlx]|v9[tsmce]|v10[nsmblx]|11[nsmlx]|12[nsmlx]|26[nsmlx])\.pt")
 
@@ -49,31 +53,34 @@ def require_vision() -> None:
 
 
 class Detector(Protocol):
-    """Finds people in pictures."""
+    """Finds people in pictures, or whatever ``load_detector`` was asked for."""
 
     at_once: int
     """How many pictures it looks at at the same time to advantage; ``detect`` may be called from that many threads."""
 
     def detect(self, image: Any) -> Any:
-        """People in a BGR picture as ``supervision.Detections``, from a confidence of ``FAINTEST`` on."""
+        """What is seen in a BGR picture as ``supervision.Detections``, from a confidence of ``FAINTEST`` on."""
 
 
-def load_detector(model: Path, *, cache_dir: Path, trust_model: bool = False) -> Detector:
+def load_detector(
+    model: Path, *, cache_dir: Path, trust_model: bool = False, wanted: str | None = "person"
+) -> Detector:
     """The detector in a file or folder.
 
     Args:
-        model: A YOLO detector: an OpenVINO folder or ``.onnx`` file that ultralytics exported, or the name of an official
-            model, such as ``yolov8n.pt``, which ultralytics fetches once.
+        model: A YOLO detector: an OpenVINO folder, ``.onnx`` or ``.tflite`` file that ultralytics exported, or the name of an
+            official model, such as ``yolov8n.pt``, which ultralytics fetches once.
         cache_dir: Where ultralytics keeps its settings and what it fetches.
         trust_model: Also load a file that can hold a program, and would run it: a ``.pt`` of your own, or another of the
             formats that ultralytics loads.
+        wanted: The class to find; None finds all that the model knows.
 
     Raises:
-        CameraError: there is no such model, it is for another task, or it does not know the class "person".
+        CameraError: there is no such model, it is for another task, or it does not know the class.
     """
-    if model.is_dir() or model.suffix == ".onnx":
-        return OpenVinoYolo(model)
-    return TorchYolo(_weights(model, cache_dir, trust_model), cache_dir=cache_dir)
+    if model.is_dir() or model.suffix in (".onnx", ".tflite"):
+        return OpenVinoYolo(model, wanted)
+    return TorchYolo(_weights(model, cache_dir, trust_model), cache_dir=cache_dir, wanted=wanted)
 
 
 def export_model(model: Path, folder: Path, *, size: int, half: bool, cache_dir: Path, trust_model: bool) -> Path:
@@ -112,16 +119,17 @@ def export_model(model: Path, folder: Path, *, size: int, half: bool, cache_dir:
 
 
 class OpenVinoYolo:
-    """A YOLO detector that ultralytics exported to OpenVINO or ONNX.
+    """A YOLO detector that ultralytics exported to OpenVINO, ONNX or TFLite.
 
     Args:
-        model: The folder, or the ``.onnx`` file.
+        model: The folder, or the file; a ``.tflite`` file has ``metadata.yaml`` beside it, as in the folder of its export.
+        wanted: The class to find; None finds all.
 
     Raises:
         CameraError: it is not such a model.
     """
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, wanted: str | None = "person") -> None:
         import openvino as ov
 
         self._core: Any = ov.Core()
@@ -130,10 +138,11 @@ class OpenVinoYolo:
         self._local = threading.local()
         path = model
         if model.is_dir():
-            graphs = sorted(model.glob("*.xml"))
+            graphs = sorted([*model.glob("*.xml"), *model.glob("*.tflite")])
             if len(graphs) != 1 or not (model / "metadata.yaml").is_file():
                 raise CameraError(
                     f"{model} is not a YOLO model exported to OpenVINO (one .xml, its .bin and metadata.yaml)"
+                    " or TFLite (one .tflite and metadata.yaml)"
                 )
             path = graphs[0]
         elif not model.is_file():
@@ -141,10 +150,10 @@ class OpenVinoYolo:
         self._path = path
         try:
             graph = self._core.read_model(path)
-            about = _about(model, graph)
+            about = _about(path, graph)
         except Exception as error:  # OpenVINO raises whatever its parsers do
             raise CameraError(f"the model {model} cannot be read: {_last_line(error)}") from error
-        self._person = person_class(model, about.get("task"), about.get("names"))
+        self._wanted = wanted_classes(model, about.get("task"), about.get("names"), wanted)
         classes, out = len(about["names"]), graph.output(0).get_partial_shape()
         # Either every cell's box and scores, or (models that need no suppression) some hundred finished boxes.
         self._finished = len(out) == 3 and out[2].is_static and out[2].get_length() == 6
@@ -153,7 +162,14 @@ class OpenVinoYolo:
         side = about.get("imgsz", [640, 640])
         self._side = max(side) if isinstance(side, list | tuple) else int(side)
         self._stride = int(about.get("stride", 32))
-        self._graph_shape = graph.input(0).get_partial_shape()
+        shape, tflite = graph.input(0).get_partial_shape(), path.suffix == ".tflite"
+        if graph.input(0).get_element_type() != ov.Type.f32:
+            raise CameraError(
+                f"the model {model} takes {graph.input(0).get_element_type()}: export it with float inputs"
+            )
+        # TFLite exports may have the colours last. Their boxes are shares of the input, but for finished ones with colours first.
+        self._colours_last = tflite and shape[3].is_static and shape[3].get_length() == 3
+        self._shares = tflite and (self._colours_last or not self._finished)
         self.at_once = min(
             4, int(self._compile(self._side, self._side).get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         )
@@ -173,25 +189,26 @@ class OpenVinoYolo:
         canvas = np.full((1, rows, columns, 3), 114, np.uint8)
         cv2.resize(image, inner, canvas[0, top : top + inner[1], left : left + inner[0]])
         found = request.infer({0: canvas}, share_inputs=True, share_outputs=True)[0][0]
+        unit = np.array([columns, rows]) if self._shares else np.ones(2)
         if self._finished:
-            kept = found[(found[:, 5] == self._person) & (found[:, 4] >= FAINTEST)]
-            corners, scores = kept[:, :4], kept[:, 4]
+            kept = found[np.isin(found[:, 5], self._wanted) & (found[:, 4] >= FAINTEST)]
+            corners, scores, classes = kept[:, :4] * np.tile(unit, 2), kept[:, 4], kept[:, 5].astype(int)
         else:
-            person = found[4 + self._person]
-            cells = np.flatnonzero(person >= FAINTEST)
             # A box belongs to its best class alone: somewhat like a person is a mannequin's dog, too.
-            cells = cells[found[4:, cells].max(axis=0) <= person[cells]]
-            centre, size, scores = found[:2, cells].T, found[2:4, cells].T, person[cells]
+            sure = found[4 + self._wanted[0]] if len(self._wanted) == 1 else found[4:].max(axis=0)
+            cells = np.flatnonzero(sure >= FAINTEST)
+            classes = found[4:, cells].argmax(axis=0)
+            own = np.isin(classes, self._wanted)
+            cells, classes = cells[own], classes[own]
+            centre, size, scores = found[:2, cells].T * unit, found[2:4, cells].T * unit, sure[cells]
             corners = np.hstack([centre - size / 2, centre + size / 2])
             if len(cells):
                 tops: Any = np.hstack([centre - size / 2, size])
                 kept = np.array(cv2.dnn.NMSBoxes(tops, scores, FAINTEST, SAME_BOX), int)
-                corners, scores = corners[kept], scores[kept]
+                corners, scores, classes = corners[kept], scores[kept], classes[kept]
         limits = np.array([width, height, width, height])
         xyxy = np.clip((corners - [left, top, left, top]) / scale, 0, limits).astype(np.float32).reshape(-1, 4)
-        return sv.Detections(
-            xyxy=xyxy, confidence=np.array(scores, np.float32), class_id=np.full(len(xyxy), self._person, int)
-        )
+        return sv.Detections(xyxy=xyxy, confidence=np.array(scores, np.float32), class_id=np.array(classes, int))
 
     def _request(self, height: int, width: int) -> tuple[Any, int, int]:
         """This thread's request for pictures of a size, and the rows and columns of its input."""
@@ -210,15 +227,16 @@ class OpenVinoYolo:
             import openvino as ov
 
             graph = self._core.read_model(self._path)
-            try:
-                reshape(graph, rows, columns)
-            except (RuntimeError, ValueError):
-                graph = self._core.read_model(self._path)
+            if not self._colours_last:
+                try:
+                    reshape(graph, rows, columns)
+                except (RuntimeError, ValueError):
+                    graph = self._core.read_model(self._path)
             steps = ov.preprocess.PrePostProcessor(graph)
             steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(
                 ov.preprocess.ColorFormat.BGR
             )
-            steps.input().model().set_layout(ov.Layout("NCHW"))
+            steps.input().model().set_layout(ov.Layout("NHWC" if self._colours_last else "NCHW"))
             steps.input().preprocess().convert_element_type(ov.Type.f32).convert_color(
                 ov.preprocess.ColorFormat.RGB
             ).scale(255.0)
@@ -290,24 +308,26 @@ class TorchYolo:
         cache_dir: Where ultralytics may keep its own settings.
 
     Raises:
-        CameraError: it cannot be loaded, is for another task, or does not know people.
+        CameraError: it cannot be loaded, is for another task, or does not know the class.
     """
 
     at_once = 1
 
-    def __init__(self, model: Path, *, cache_dir: Path) -> None:
+    def __init__(self, model: Path, *, cache_dir: Path, wanted: str | None = "person") -> None:
         ultralytics = load_ultralytics(cache_dir, fetch=not model.exists())
         try:
             self.yolo: Any = ultralytics.YOLO(str(model))
         except Exception as error:  # ultralytics raises whatever its parts do
             raise CameraError(f"the model {model} cannot be read: {_last_line(error)}") from error
-        self._person = person_class(model, self.yolo.task, self.yolo.names)
+        self._wanted = wanted_classes(model, self.yolo.task, self.yolo.names, wanted)
 
     def detect(self, image: Any) -> Any:
         """As ``Detector.detect``."""
         import supervision as sv
 
-        result = self.yolo.predict(image, classes=[self._person], conf=FAINTEST, iou=SAME_BOX, verbose=False)[0]
+        result = self.yolo.predict(
+            image, classes=self._wanted, conf=FAINTEST, iou=SAME_BOX, max_det=MOST, verbose=False
+        )[0]
         return sv.Detections.from_ultralytics(result)
 
 
@@ -344,26 +364,37 @@ class Tracker:
         return tracked[tracked.tracker_id >= 0]
 
 
-def person_class(model: Path, task: object, names: object) -> int:
-    """The number of the class "person" of a detector.
+def wanted_classes(model: Path, task: object, names: object, wanted: str | None) -> list[int]:
+    """The numbers of the wanted class of a detector, or of all of its classes.
 
     Raises:
         CameraError: the model is for another task, or has no such class.
     """
     if task != "detect":
-        raise CameraError(f"the model {model} is made to {task or 'do something unknown'}; people need one for detect")
-    found = [number for number, name in names.items() if name == "person"] if isinstance(names, Mapping) else []
+        raise CameraError(
+            f"the model {model} is made to {task or 'do something unknown'}; {wanted or 'product'}s need one for detect"
+        )
+    known = names if isinstance(names, Mapping) else {}
+    found = [int(number) for number, name in known.items() if wanted in (None, name)]
     if not found:
-        raise CameraError(f"the model {model} does not know the class 'person'")
-    return int(found[0])
+        raise CameraError(
+            f"the model {model} does not know the class {wanted!r}" if wanted else f"the model {model} names no class"
+        )
+    return found
 
 
 def _about(model: Path, graph: Any) -> dict[str, Any]:
     """What ultralytics wrote beside or into an export: task, names of classes, sizes."""
-    if model.is_dir():
+    if model.suffix == ".tflite" and zipfile.is_zipfile(model):
+        with zipfile.ZipFile(model) as parts:
+            first = parts.namelist()[0]
+            # Newer exports append JSON, older ones a Python literal.
+            read = json.loads if first.endswith(".json") else ast.literal_eval
+            return dict(read(parts.read(first).decode()))
+    if model.suffix != ".onnx":
         import yaml
 
-        found = yaml.safe_load((model / "metadata.yaml").read_text())
+        found = yaml.safe_load((model.parent / "metadata.yaml").read_text())
         return found if isinstance(found, dict) else {}
     about: dict[str, Any] = {}
     for key in ("task", "names", "imgsz", "stride"):

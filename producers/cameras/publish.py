@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from aisleflow.clients import kafka_producer
 from aisleflow.settings import Settings
 from producers.cameras import CameraError
-from schemas.events import CameraHealth, StoreLayout, VisitEvent, dump
+from schemas.events import CameraHealth, ShelfScan, StoreLayout, VisitEvent, dump
 from schemas.topics import Topic
 
 # What the local queue of ``clients.kafka_producer`` holds.
@@ -37,10 +37,10 @@ class Publisher:
             self._producer.list_topics(timeout=timeout_s)
         except KafkaException as error:
             raise CameraError(
-                f"Kafka does not answer at {settings.kafka_bootstrap}: start `aisleflow up`, or use --dry-run"
+                f"Kafka does not answer at {settings.kafka_bootstrap}: start `aisleflow up`, or do not publish"
             ) from error
 
-    def send(self, topic: Topic, event: VisitEvent | StoreLayout | CameraHealth) -> None:
+    def send(self, topic: Topic, event: VisitEvent | StoreLayout | CameraHealth | ShelfScan) -> None:
         """Queue one event; it has arrived when ``close`` returns."""
         name, key, value = self._settings.topic_prefix + topic.name, event.store_id.encode(), dump(event)
         try:
@@ -66,6 +66,4 @@ class Publisher:
 
     def _check(self) -> None:
         if self._refusal is not None:
-            raise CameraError(
-                f"Kafka did not take an event: {self._refusal.str()}; run the clip again, nothing doubles"
-            )
+            raise CameraError(f"Kafka did not take an event: {self._refusal.str()}; run it again, nothing doubles")

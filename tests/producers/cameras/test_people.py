@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from aisleflow.cli import app
 from producers.cameras import CameraError
-from producers.cameras.people import OFFICIAL, OpenVinoYolo, Tracker, frame_shape, load_detector, person_class
+from producers.cameras.people import OFFICIAL, OpenVinoYolo, Tracker, frame_shape, load_detector, wanted_classes
 from producers.cameras.sources import Recording, open_source
 
 MODEL = Path("models") / "yolov8n_int8_openvino_model"
@@ -43,8 +43,9 @@ def test_the_network_sees_the_frame_s_own_shape(height: int, width: int, side: i
 )
 def test_models_that_do_not_find_people(task: Any, names: Any, words: str) -> None:
     with pytest.raises(CameraError, match=words):
-        person_class(Path("m"), task, names)
-    assert person_class(Path("m"), "detect", {0: "bicycle", 7: "person"}) == 7
+        wanted_classes(Path("m"), task, names, "person")
+    assert wanted_classes(Path("m"), "detect", {0: "bicycle", 7: "person"}, "person") == [7]
+    assert wanted_classes(Path("m"), "detect", {0: "bicycle", "7": "person"}, None) == [0, 7]
 
 
 @pytest.mark.parametrize("name", ["yolov8n.pt", "yolo11m.pt", "yolo26x.pt", "yolov5su.pt"])
