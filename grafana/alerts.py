@@ -106,12 +106,15 @@ def _query(ref_id: str, datasource: str, window_s: int, model: dict[str, Any]) -
 
 
 def _open(kind: str, value: str, *, of: str = "") -> str:
-    """Shops with an anomaly of a kind open, with a number for each."""
+    """Shops with an anomaly of a kind open that nobody has acknowledged, with a number for each."""
     return f"""
     WITH names AS ({sql.NAMES})
     SELECT store_id, if(shop = '', store_id, shop) AS shop{", " + of if of else ""}, {value} AS value
     FROM (
-        SELECT * FROM anomalies FINAL WHERE type = '{kind}' AND closed_at IS NULL AND $__timeFilter(detected_at)
+        SELECT store_id, subject, value, detected_at
+        FROM anomalies FINAL
+        WHERE type = '{kind}' AND closed_at IS NULL AND $__timeFilter(detected_at)
+            AND (store_id, anomaly_id) NOT IN (SELECT store_id, anomaly_id FROM ({sql.SEEN}))
     ) AS found
     LEFT JOIN names USING (store_id)
     ORDER BY {"store_id, " + of if of else "store_id"}
@@ -190,20 +193,20 @@ RULES = (
     Rule(
         uid="aisleflow-worker-lag",
         title="Workers behind, or none",
-        sql="""
-        SELECT topic, toFloat64(max(behind)) AS value
+        sql=f"""
+        SELECT read AS topic, toFloat64(max(behind)) AS value
         FROM (
             SELECT
-                topic,
+                {sql.READ_FOR} AS read,
                 partition,
                 dateDiff('second', max(at), now()) AS silent,
                 intDiv(argMax(behind_ms, at), 1000) + if(silent > 30, silent, 0) AS behind
             FROM topic_lag FINAL
             WHERE $__timeFilter(at)
-            GROUP BY topic, partition
+            GROUP BY read, partition
         )
-        GROUP BY topic
-        ORDER BY topic
+        GROUP BY read
+        ORDER BY read
         """,
         above=60,
         lasting="2m",

@@ -47,10 +47,14 @@ TOTALS = f"""
 LIST = f"""
     WITH names AS ({sql.NAMES})
     SELECT
-        store_id, shop, severity, type, subject, message, suggested_action, detected_at,
+        store_id, shop, severity, type, subject, message, unusual, suggested_action, detected_at,
         dateDiff('second', detected_at, ifNull(closed_at, now64(3, 'UTC'))) AS open_s,
-        if(closed_at IS NULL, 'open', 'over') AS state
-    FROM (SELECT * FROM {_IN_WINDOW}) AS found
+        multiIf(closed_at IS NOT NULL, 'over', seen_by != '', concat('seen by ', seen_by), 'open') AS state
+    FROM (
+        SELECT store_id, anomaly_id, severity, type, subject, message, unusual, suggested_action, detected_at, closed_at
+        FROM {_IN_WINDOW}
+    ) AS found
+    LEFT JOIN ({sql.SEEN}) AS seen USING (store_id, anomaly_id)
     LEFT JOIN names USING (store_id)
     ORDER BY closed_at IS NULL DESC, {sql.SEVERITY_RANK}, detected_at DESC
     LIMIT 500
@@ -127,11 +131,12 @@ def anomalies() -> Dashboard:
                                 Field("severity", "How bad", width=90, mappings=words(SEVERITY)),
                                 Field("type", "What", width=170),
                                 Field("subject", "Where", width=120),
-                                Field("message", "Message", width=420),
+                                Field("message", "Message", width=360),
+                                Field("unusual", "How unusual", width=200),
                                 Field("suggested_action", "What to do"),
                                 Field("detected_at", "Since", width=160),
                                 Field("open_s", "For", unit="s", decimals=1, width=90),
-                                Field("state", "State", width=70),
+                                Field("state", "State", width=130),
                             ],
                             says="Everything that was open at any time in the window",
                             empty=NONE,
@@ -161,10 +166,10 @@ def anomalies() -> Dashboard:
                             table(BY_TYPE),
                             [
                                 Field("type", "What"),
-                                Field("found", "Found", width=70),
-                                Field("open", "Open", width=65),
-                                Field("shops", "Shops", width=70),
-                                Field("median_open_s", "Open for, median", unit="s", decimals=1, width=130),
+                                Field("found", "Found", width=65),
+                                Field("open", "Open", width=60),
+                                Field("shops", "Shops", width=65),
+                                Field("median_open_s", "Median time", unit="s", decimals=1, width=105),
                             ],
                             says="Found within the window, and how long the middle one was open",
                             empty=NONE,

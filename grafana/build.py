@@ -20,7 +20,7 @@ def dashboards() -> dict[str, dict[str, Any]]:
     """Every dashboard by its uid, as Grafana's JSON, the wall first."""
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-    from grafana import anomalies, cameras, funnel, pipeline, queues, shop, wall, zones
+    from grafana import anomalies, cameras, funnel, pipeline, queues, shop, stock, wall, zones
 
     made = [
         wall.wall(),
@@ -29,6 +29,7 @@ def dashboards() -> dict[str, dict[str, Any]]:
         queues.queues(),
         zones.zones(),
         cameras.cameras(),
+        stock.stock(),
         anomalies.anomalies(),
         pipeline.pipeline(),
     ]

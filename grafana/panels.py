@@ -204,6 +204,8 @@ def bars(
         .name_placement(kinds.BarGaugeNamePlacement.LEFT)
         .thresholds(steps("semi-dark-blue"))
         .show_unfilled(True)
+        .sizing(kinds.BarGaugeSizing.MANUAL)
+        .max_viz_height(56)
     )
 
 

@@ -51,28 +51,25 @@ def by_worker(value: str, name: str) -> str:
     return _SUM.format(value=value, name=name)
 
 
-_LAG_OVER_TIME = """
-    SELECT $__timeInterval(at) AS time, topic, {value} AS {name}
-    FROM (
-        SELECT at, topic, partition, {column} FROM topic_lag FINAL WHERE $__timeFilter(at)
-    )
-    GROUP BY time, topic
-    ORDER BY time, topic
+BEHIND = f"""
+    SELECT $__timeInterval(at) AS time, {sql.READ_FOR} AS read, max(behind_ms) / 1000 AS behind_s
+    FROM topic_lag FINAL
+    WHERE $__timeFilter(at)
+    GROUP BY time, read
+    ORDER BY time, read
 """
 
-BEHIND = _LAG_OVER_TIME.format(column="behind_ms", value="max(behind_ms) / 1000", name="behind_s")
-
 # Of each partition the most within the interval, added up.
-WAITING = """
-    SELECT time, topic, sum(lag) AS waiting
+WAITING = f"""
+    SELECT time, read, sum(lag) AS waiting
     FROM (
-        SELECT $__timeInterval(at) AS time, topic, partition, max(lag_records) AS lag
+        SELECT $__timeInterval(at) AS time, {sql.READ_FOR} AS read, partition, max(lag_records) AS lag
         FROM topic_lag FINAL
         WHERE $__timeFilter(at)
-        GROUP BY time, topic, partition
+        GROUP BY time, read, partition
     )
-    GROUP BY time, topic
-    ORDER BY time, topic
+    GROUP BY time, read
+    ORDER BY time, read
 """
 
 CYCLES = """
@@ -122,7 +119,9 @@ WORKERS = f"""
         WHERE $__timeFilter(at)
         GROUP BY worker
     ) AS workers
-    LEFT JOIN (SELECT worker, count() AS partitions, max(behind_s) AS behind_s FROM ({sql.LAG}) GROUP BY worker) AS lag USING (worker)
+    LEFT JOIN (
+        SELECT holder AS worker, count() AS partitions, max(behind_s) AS behind_s FROM ({sql.LAG}) GROUP BY holder
+    ) AS lag USING (worker)
     ORDER BY state, worker
     LIMIT 100
 """
@@ -175,7 +174,7 @@ def pipeline() -> Dashboard:
                             says="Age of the oldest record that waits; the most of all partitions",
                             unit="s",
                             empty=NO_WORKERS,
-                            fields=[Field("behind_s", "${__field.labels.topic}")],
+                            fields=[Field("behind_s", "${__field.labels.read}")],
                         ),
                     ),
                     (
@@ -185,7 +184,7 @@ def pipeline() -> Dashboard:
                             [series(WAITING)],
                             says="Records on the log that no worker has confirmed",
                             empty=NO_WORKERS,
-                            fields=[Field("waiting", "${__field.labels.topic}")],
+                            fields=[Field("waiting", "${__field.labels.read}")],
                         ),
                     ),
                 ],

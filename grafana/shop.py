@@ -98,9 +98,15 @@ QUEUE = f"""
 """
 
 FINDINGS = f"""
-    SELECT severity, type, subject, message, suggested_action, detected_at, if(closed_at IS NULL, 'open', 'over') AS state
-    FROM anomalies FINAL
-    WHERE {sql.ONE_STORE} AND detected_at <= $__toTime AND (closed_at IS NULL OR $__timeFilter(closed_at))
+    SELECT
+        severity, type, subject, message, suggested_action, detected_at,
+        multiIf(closed_at IS NOT NULL, 'over', seen_by != '', concat('seen by ', seen_by), 'open') AS state
+    FROM (
+        SELECT store_id, anomaly_id, severity, type, subject, message, suggested_action, detected_at, closed_at
+        FROM anomalies FINAL
+        WHERE {sql.ONE_STORE} AND detected_at <= $__toTime AND (closed_at IS NULL OR $__timeFilter(closed_at))
+    ) AS found
+    LEFT JOIN ({sql.SEEN}) AS seen USING (store_id, anomaly_id)
     ORDER BY closed_at IS NULL DESC, {sql.SEVERITY_RANK}, detected_at DESC
     LIMIT 50
 """
@@ -133,7 +139,7 @@ FINDING_FIELDS = [
     Field("message", "Message", width=330),
     Field("suggested_action", "What to do"),
     Field("detected_at", "Since", width=160),
-    Field("state", "State", width=70),
+    Field("state", "State", width=130),
 ]
 
 ZONE_FIELDS = [

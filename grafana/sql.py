@@ -40,6 +40,14 @@ def ago(seconds: str) -> str:
 #: 1 for the worst severity, 4 for one that is not known.
 SEVERITY_RANK = "if(severity IN ('CRITICAL', 'WARN', 'INFO'), indexOf(['CRITICAL', 'WARN', 'INFO'], severity), 4)"
 
+#: What somebody has acknowledged, and who: it does not shout until it is over, or until the time they gave.
+SEEN = """
+    SELECT store_id, anomaly_id, argMax(by, timestamp) AS seen_by
+    FROM acknowledgements FINAL
+    GROUP BY store_id, anomaly_id
+    HAVING argMax(tuple(until), timestamp).1 IS NULL OR argMax(tuple(until), timestamp).1 > now64(3)
+"""
+
 #: What visitors did, over the visits of a window; staff are left out, and counted beside.
 VISIT_FIGURES = """
     countIf(is_visitor) AS visitors,
@@ -63,19 +71,25 @@ FUNNEL = """
 #: From this on it is said that figures are behind, as the API and the wall's page do.
 WORTH_SAYING_S = 10
 
+#: Workers are named by what they derive: one topic may be read for visits and for stock.
+DERIVES = "if(startsWith(worker, 'worker-'), 'visits', extract(worker, '^[a-z]+'))"
+#: A topic, and in brackets for what else than visits it is read.
+READ_FOR = f"if({DERIVES} = 'visits', topic, concat(topic, ' (', {DERIVES}, ')'))"
+
 #: How far behind each partition of each topic is now. One that nobody has confirmed anything of for half a minute grows older by
 #: the clock; after a quarter of an hour without a worker there are no rows.
-LAG = """
+LAG = f"""
     SELECT
         topic,
         partition,
-        argMax(worker, at) AS worker,
+        {DERIVES} AS derives,
+        argMax(worker, at) AS holder,
         argMax(lag_records, at) AS lag_records,
         dateDiff('second', max(at), toDateTime64($__toTime, 3)) AS silent_s,
         toUInt32(intDiv(argMax(behind_ms, at), 1000) + if(silent_s > 30, silent_s, 0)) AS behind_s,
-        endsWith(topic, 'visit-events') OR endsWith(topic, 'transactions') AS is_of_shops,
+        derives = 'visits' AS is_of_shops,
         max(partition) OVER (PARTITION BY topic) + 1 AS partitions
     FROM topic_lag FINAL
     WHERE at >= $__toTime - INTERVAL 15 MINUTE AND at <= $__toTime
-    GROUP BY topic, partition
+    GROUP BY topic, partition, derives
 """

@@ -48,9 +48,9 @@ SHOPS = f"""
         GROUP BY store_id, business_day
     ),
     findings AS (
-        SELECT store_id, {sql.SEVERITY_RANK} AS severity_rank, type, value
-        FROM anomalies FINAL
-        WHERE closed_at IS NULL
+        SELECT store_id, seen_by, if(seen_by = '', {sql.SEVERITY_RANK}, 4) AS severity_rank, type, value
+        FROM (SELECT store_id, anomaly_id, severity, type, value, detected_at FROM anomalies FINAL WHERE closed_at IS NULL) AS open
+        LEFT JOIN ({sql.SEEN}) AS seen USING (store_id, anomaly_id)
         ORDER BY severity_rank, detected_at DESC
         LIMIT 1 BY store_id
     ),
@@ -77,6 +77,8 @@ SHOPS = f"""
                 type = 'CONVERSION_DROP', 'few buy',
                 type = 'ABANDONMENT_SPIKE', 'people give up',
                 type = 'DEAD_ZONE', 'zone without visits',
+                type = 'FOOTFALL_DROP', 'few people',
+                type = 'FOOTFALL_SURGE', 'many people',
                 lower(replaceAll(type, '_', ' '))
             ) AS reason,
             multiIf(
@@ -85,6 +87,7 @@ SHOPS = f"""
                 rank = 2, concat('BEHIND by ', {sql.ago("behind_s")}),
                 rank = 3, concat('WARNING: ', reason),
                 rank = 6, 'OK',
+                seen_by != '', concat('SEEN by ', leftUTF8(seen_by, 12), ': ', reason),
                 concat('NOTE: ', reason)
             ) AS state
         FROM names
@@ -106,7 +109,7 @@ TOTALS = f"""
         concat({sql.ago("minIf(age_s, is_heard)")}, ' ago') AS `Newest event`,
         multiIf(
             (SELECT count() FROM lag) = 0, 'NO WORKER',
-            max(behind_s) > {sql.WORTH_SAYING_S}, concat('BEHIND ', {sql.ago("max(behind_s)")}),
+            ifNull((SELECT max(behind_s) FROM lag), 0) AS late_s > {sql.WORTH_SAYING_S}, concat({sql.ago("late_s")}, ' late'),
             'LIVE'
         ) AS `Figures`,
         toUnixTimestamp64Milli(now64(3)) AS `Updated`
@@ -119,6 +122,7 @@ STATES = {
     "BEHIND": SOLID[ORANGE],
     "WARNING": SOLID[ORANGE],
     "NOTE": SOLID[BLUE],
+    "SEEN": SOLID[BLUE],
     "OK": SOLID[GREEN],
     "NO EVENTS": SOLID[GREY],
 }
@@ -149,11 +153,19 @@ FINDINGS = f"""
     SELECT
         store_id,
         concat(if(shop = '', store_id, shop), if(subject = '', '', concat(' · ', subject)), ': ', message, ' → ', suggested_action) AS line,
-        transform(severity, ['CRITICAL', 'WARN', 'INFO'], ['CRITICAL', 'WARNING', 'NOTE'], severity) AS state
+        if(
+            seen_by = '',
+            transform(severity, ['CRITICAL', 'WARN', 'INFO'], ['CRITICAL', 'WARNING', 'NOTE'], severity),
+            concat('SEEN by ', leftUTF8(seen_by, 12))
+        ) AS state
     FROM (
-        SELECT store_id, subject, message, suggested_action, severity, detected_at, {sql.SEVERITY_RANK} AS severity_rank
-        FROM anomalies FINAL
-        WHERE closed_at IS NULL
+        SELECT *, if(seen_by = '', {sql.SEVERITY_RANK}, 5) AS severity_rank
+        FROM (
+            SELECT store_id, anomaly_id, subject, message, suggested_action, severity, detected_at
+            FROM anomalies FINAL
+            WHERE closed_at IS NULL
+        ) AS open
+        LEFT JOIN ({sql.SEEN}) AS seen USING (store_id, anomaly_id)
         ORDER BY severity_rank, detected_at DESC
         LIMIT 6
     ) AS found
@@ -201,13 +213,13 @@ def wall() -> Dashboard:
                                 Field("Visitors today", unit="locale", decimals=0),
                                 Field("Bought", unit="percentunit", decimals=1),
                                 Field("Waiting now", unit="locale", decimals=0),
-                                Field("Figures", mappings=beginnings({"LIVE": GREEN, "BEHIND": ORANGE, "NO": RED})),
+                                Field("Figures", mappings=beginnings({"LIVE": GREEN, "NO": RED, "": ORANGE})),
                                 Field("Updated", unit="time:HH:mm:ss"),
                             ],
                             says="All shops together, each on its own business day; shops in trouble have a warning or a critical "
                             "finding open, or their figures are behind",
                             empty="No events yet: start cameras and tills, or `aisleflow demo`",
-                            size=52,
+                            size=40,
                         ),
                     )
                 ],
@@ -224,7 +236,7 @@ def wall() -> Dashboard:
                             says="What is out of the ordinary now and what to do about it, the worst first",
                             empty="Nothing out of the ordinary",
                             colours=STATES,
-                            size=18,
+                            size=20,
                         ),
                     ),
                     (

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 from faust.types import TP
 
-from aisleflow.clients import clickhouse_client
+from aisleflow.clients import clickhouse_client, partition_of
 from aisleflow.settings import Settings
 from producers.simulator.faults import Faults
 from producers.simulator.shops import Shop, layouts, make_shops
@@ -39,7 +39,8 @@ def fill(settings: Settings, shops: int = 4, *, now: datetime | None = None) -> 
         asyncio.run(_derive(settings, client, made, now))
         _cameras(client, made, now)
         _findings(client, made, now)
-        _health(client, now)
+        _stock(client, made, now)
+        _health(client, made, datetime.now(UTC))  # last: who says nothing for half a minute is gone
     return made
 
 
@@ -47,7 +48,7 @@ async def _derive(settings: Settings, client: Client, shops: list[Shop], now: da
     days = [now.date() - timedelta(days=back) for back in (8, 7, 1, 0)]
     sent = stream(shops, days, SEED, faults=Faults(malformed=0, dead_camera=0), until_ms=int(now.timestamp() * 1000))
     messages = [(STORE_LAYOUTS.name, value) for _, value in layouts(shops, now - timedelta(days=30))]
-    messages += [(message.topic, message.value) for message in sent]
+    messages += [(message.topic, message.value) for message in sent if message.at_ms <= now.timestamp() * 1000]
     sink, history = ClickHouseSink(client), History(client)
     # Nobody reads the alerts: librdkafka's own mock broker takes them.
     producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
@@ -133,15 +134,77 @@ def _findings(client: Client, shops: list[Shop], now: datetime) -> None:
         for number, (shop, kind, subject, severity, message, action, value, baseline, closed_after) in enumerate(kinds)
     ]
     _insert(client, "anomalies", rows)
+    anomaly_id = client.command("SELECT anomaly_id FROM anomalies FINAL WHERE type = 'DEAD_ZONE' LIMIT 1")
+    seen = {"event_id": uuid4(), "store_id": shops[2].store_id, "anomaly_id": anomaly_id, "by": "Ana", "note": "moved"}
+    _insert(client, "acknowledgements", [{**seen, "timestamp": now, "received_at": now}])
 
 
-def _health(client: Client, now: datetime) -> None:
+def _stock(client: Client, shops: list[Shop], now: datetime) -> None:
+    """Articles of two shops with a gap of each kind, the movements of a few hours, and a count that was off."""
+    kinds = (
+        (4, 12, 0, ""),
+        (0, 8, 0, "FILL_SHELF"),
+        (0, 0, 0, "ORDER"),
+        (0, 0, 24, "ORDER"),
+        (-3, 5, 0, "COUNT"),
+        (9, 0, 0, ""),
+    )
+    positions = [
+        {
+            "store_id": shop.store_id,
+            "sku": f"SKU-{number:04}",
+            "shelf": shelf,
+            "backroom": backroom,
+            "in_transit": in_transit,
+            "shelf_known": True,
+            "backroom_known": True,
+            "counted_at": None if number % 3 else now - timedelta(hours=20),
+            "moved_at": now - timedelta(minutes=5 * number),
+            "gap": gap,
+            "gap_since": now - timedelta(minutes=5 * number),
+            "newest_count": False,
+            "newest_event": str(uuid4()),
+            "version": 1,
+        }
+        for shop in shops[:2]
+        for number, (shelf, backroom, in_transit, gap) in enumerate(kinds)
+    ]
+    movements = [
+        {
+            "event_id": uuid4(),
+            "store_id": shops[0].store_id,
+            "sku": f"SKU-{back % 6:04}",
+            "timestamp": now - timedelta(minutes=10 * back),
+            "kind": ("SALE", "SALE", "FILL_SHELF", "RECEIVE", "WASTE")[back % 5],
+            "quantity": 1 + back % 4,
+            "location": "SHELF",
+            "shelf": (-1, -1, 6, 0, -1)[back % 5],
+            "backroom": (0, 0, -6, 12, 0)[back % 5],
+            "received_at": now,
+        }
+        for back in range(40)
+    ]
+    found = {
+        "sku": "SKU-0004",
+        "location": "SHELF",
+        "counted_at": now - timedelta(hours=1),
+        "event_id": uuid4(),
+        "actor": "ana",
+    }
+    discrepancy = {**found, "store_id": shops[0].store_id, "expected": 7, "counted": 4, "difference": -3, "version": 1}
+    _insert(client, "stock_positions", positions)
+    _insert(client, "stock_movements", movements)
+    _insert(client, "stock_discrepancies", [{**discrepancy, "is_opening": False}])
+
+
+def _health(client: Client, shops: list[Shop], now: datetime) -> None:
     """Two workers for two hours, one of which falls behind at the end, and some dead letters."""
     health, lag = [], []
+    late = partition_of(shops[3].store_id, 4)
     for back in range(720, -1, -1):
         at = now - timedelta(seconds=10 * back)
-        for worker in ("worker-0", "worker-1"):
-            behind = worker == "worker-1" and back < 30
+        for worker in ("worker-0@shop-hq", "worker-1@shop-hq", "stock-2@shop-hq"):
+            behind = worker.startswith("worker-1") and back < 30
             health.append(
                 {
                     "worker": worker,
@@ -160,17 +223,19 @@ def _health(client: Client, now: datetime) -> None:
             )
         for topic in ("visit-events", "transactions"):
             for partition in range(4):
-                behind = topic == "visit-events" and partition > 1 and back < 30
+                behind = topic == "visit-events" and partition == late and back < 30
                 lag.append(
                     {
                         "topic": topic,
                         "partition": partition,
                         "at": at,
-                        "worker": f"worker-{partition // 2}",
+                        "worker": f"worker-{partition // 2}@shop-hq",
                         "lag_records": (30 - back) * 900 if behind else back % 7,
                         "behind_ms": (30 - back) * 4_000 if behind else 200,
                     }
                 )
+        stock = {"topic": "transactions", "partition": 0, "at": at, "worker": "stock-2@shop-hq"}
+        lag.append({**stock, "lag_records": 3, "behind_ms": 400})
     _insert(client, "worker_health", health)
     _insert(client, "topic_lag", lag)
     _insert(

@@ -76,6 +76,7 @@ def test_every_dashboard_of_the_list_is_there() -> None:
         "aisleflow-queues",
         "aisleflow-zones",
         "aisleflow-cameras",
+        "aisleflow-stock",
         "aisleflow-anomalies",
         "aisleflow-pipeline",
     ]
@@ -189,6 +190,9 @@ def test_every_query_over_time_is_bound_to_the_window() -> None:
         "aisleflow-cameras-2",
         "aisleflow-cameras-3",
         "aisleflow-cameras-6",
+        "aisleflow-stock-1",
+        "aisleflow-stock-2",
+        "aisleflow-stock-3",
     }
     unbound = {
         f"{uid}-{panel['id']}"

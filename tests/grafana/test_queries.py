@@ -190,14 +190,18 @@ def test_the_wall_shows_the_worst_first_and_says_who_is_behind(world: World) -> 
     left, right = (columns(world.full, as_sent(panels[at]["targets"][0]["rawSql"], window, {}))[1] for at in (1, 2))
     read = [row for pair in zip(left, right, strict=True) for row in pair]
     assert {row[0] for row in read} == {shop.store_id for shop in world.shops}
-    order = ["CRITICAL", "BEHIND", "WARNING", "NOTE", "OK"]
+    order = ["CRITICAL", "BEHIND", "WARNING", "NOTE", "SEEN", "OK"]
     states = [next(at for at, word in enumerate(order) if row[2].startswith(word)) for row in read]
     assert states == sorted(states)
     assert read[0][2].startswith("CRITICAL")
     assert "queue 12" in next(row[2] for row in read if row[0] == world.shops[0].store_id)
     assert all(re.search(r" in  ·  .* waiting  ·  last event \d+ (s|min|h|days) ago$", row[1]) for row in read)
     (total,) = world.full.query(as_sent(panels[0]["targets"][0]["rawSql"], window, {})).named_results()
-    assert total["Figures"].startswith("BEHIND")
+    assert total["Figures"].endswith("late")
+    assert next(row[2] for row in read if row[0] == world.shops[3].store_id).startswith("BEHIND by"), "by its partition"
+    assert next(row[2] for row in read if row[0] == world.shops[2].store_id).startswith("SEEN by Ana"), (
+        "it does not shout"
+    )
     assert total["Shops in trouble"] == f"{sum(state <= 2 for state in states)} of {len(world.shops)}"
     assert total["Visitors today"] == sum(int(re.search(r"  (\d+) in  ", row[1])[1]) for row in read)  # type: ignore[index]
 
