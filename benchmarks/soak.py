@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import sys
 import tempfile
 import threading
@@ -40,6 +39,7 @@ from producers.simulator.faults import Faults
 from producers.simulator.shops import Shop, layouts, make_shops
 from producers.simulator.stream import stream
 from schemas.topics import STORE_LAYOUTS, VISIT_EVENTS
+from tests.conftest import CHROMIUM, running_chromium
 from tests.system.running import System
 from tests.system.truth import LAYOUTS_MADE, caught_up, group_lag, places
 
@@ -279,20 +279,13 @@ def _worker_gauges(port: int) -> dict[str, float]:
 @contextmanager
 def watched_wall(url: str, wanted: bool) -> Iterator[str]:
     """A browser that shows the wall, if there is one; what watches, in words."""
-    chromium = shutil.which("chromium") if wanted else None
-    if chromium is None:
+    if CHROMIUM is None or not wanted:
         yield "nobody"
         return
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--headless", "--no-sandbox", "--disable-gpu"]
-        )
+    with running_chromium() as browser:
         page = browser.new_page(viewport={"width": 1920, "height": 1080})
         page.goto(url)
         yield "Chromium"
-        browser.close()
 
 
 def highest_rate(system: System, sender: Sender, records: Iterator[Any], count: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -30,6 +31,11 @@ hypothesis.settings.register_profile("aisleflow", deadline=None)
 hypothesis.settings.load_profile("aisleflow")
 
 START_TIMEOUT_S = 60
+CHROMIUM = shutil.which("chromium")
+CHROMIUM_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 REAL_PARTS = {"kafka", "clickhouse", "world", "make_world"}
 
 
@@ -166,6 +172,32 @@ def wait_for_leaders(settings: Settings) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+@contextmanager
+def running_chromium() -> Iterator[Any]:
+    """Debian's Chromium in Playwright's hands, without what it would ask of the network.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        raise RuntimeError("Chromium is missing: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser for the tests of a module."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is missing: apt-get install chromium")
+    with running_chromium() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -22,31 +20,10 @@ from tests.api.rows import fill, visit
 from tests.api.twenty import seed, shop_id
 from tests.conftest import free_port, running_clickhouse
 
-CHROMIUM = shutil.which("chromium")
 WALL = {"width": 1920, "height": 1080}
 PHONE = {"width": 390, "height": 844}
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 # A look, its push, and a slow machine.
 SOON_MS = 15_000
-
-if CHROMIUM is None:
-    if os.environ.get("CI") == "true":
-        raise RuntimeError("Chromium is missing: apt-get install chromium")
-    pytest.skip("Chromium is missing: apt-get install chromium", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

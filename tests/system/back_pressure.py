@@ -17,7 +17,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -49,7 +48,15 @@ from producers.simulator.faults import Faults
 from producers.simulator.shops import Shop, layouts, make_shops
 from producers.simulator.stream import stream
 from schemas.topics import STORE_LAYOUTS, VISIT_EVENTS
-from tests.conftest import answers, free_port, process, running_clickhouse, running_kafka, wait_for_leaders
+from tests.conftest import (
+    answers,
+    free_port,
+    process,
+    running_chromium,
+    running_clickhouse,
+    running_kafka,
+    wait_for_leaders,
+)
 from tests.system.truth import LAYOUTS_MADE, Record, group_lag
 
 TOO_MUCH = 10
@@ -57,7 +64,6 @@ CAUGHT_UP_WITHIN_S = 1_800
 # Above what a worker holds for its open visits: records fetched, gathered and under way, in their Python objects.
 BUFFERS_MIB = 160
 KIB_PER_VISIT = 4
-CHROMIUM_FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
 
 
 class SlowProxy:
@@ -385,15 +391,11 @@ def stand(settings: Settings, folder: Path) -> Iterator[Stand]:
 @contextmanager
 def open_wall(url: str) -> Iterator[Any]:
     """The wall in Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM_FLAGS))
+    with running_chromium() as browser:
         page = browser.new_page(viewport={"width": 1920, "height": 1080})
         page.goto(url)
         page.wait_for_selector(".kpi", timeout=60_000)
         yield page
-        browser.close()
 
 
 @dataclass

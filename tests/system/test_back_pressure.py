@@ -5,7 +5,6 @@ nothing is lost. ``make back-pressure MINUTES=5`` runs the long one.
 from __future__ import annotations
 
 import re
-import shutil
 from datetime import date
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from aisleflow.settings import Settings
 from schemas.topics import STORE_LAYOUTS
+from tests.conftest import CHROMIUM
 from tests.system.back_pressure import (
     TOO_MUCH,
     Firehose,
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 COPIES = 10
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is missing: apt-get install chromium")
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt-get install chromium")
 def test_memory_is_bounded_the_wall_says_so_and_nothing_is_lost(world: Settings, tmp_path: Path) -> None:
     template = Template(shops=4, last=date(2026, 3, 2), copies=COPIES)
     with stand(world, tmp_path) as parts, open_wall(parts.api_url) as page:

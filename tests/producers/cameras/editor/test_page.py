@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,21 +16,11 @@ import pytest
 from schemas.events import StoreLayout
 from tests.producers.cameras.editor.test_drawing import SIZE, SQUARE, document
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 # A busy machine is slow to open a page.
 SOON_MS = 30_000
 SCREEN = {"width": 1280, "height": 800}
 
 pytestmark = pytest.mark.vision
-
-if CHROMIUM is None:
-    if os.environ.get("CI") == "true":
-        raise RuntimeError("Chromium is missing: apt-get install chromium")
-    pytest.skip("Chromium is missing: apt-get install chromium", allow_module_level=True)
 
 
 def rendered(path: Path, frames: int = 30, size: tuple[int, int] = SIZE) -> Path:
@@ -114,17 +103,6 @@ class Studio:
             self.page.wait_for_timeout(50)
         StoreLayout.model_validate_json(self.file.read_bytes())
         return json.loads(self.file.read_text())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
