@@ -166,16 +166,16 @@ def _drafts(targets: Sequence[Path]) -> Iterator[list[Path]]:
 
 @dataclass
 class _Batch:
-    """Rows of a block that name a product, their columns by name, and their place in the block."""
+    """Rows of a block that name a product, their columns by name, and their places and lines in the file. ``judged``: columns
+    that had to be cleaned to know that.
+    """
 
     block: Block
     frame: pl.DataFrame
     places: npt.NDArray[np.int64]
+    lines: npt.NDArray[np.int64]
     unnamed: npt.NDArray[np.int64]
-
-    @property
-    def lines(self) -> npt.NDArray[np.int64]:
-        return self.block.lines[self.places]
+    judged: dict[str, Judged]
 
 
 class _Job:
@@ -220,15 +220,16 @@ class _Job:
                 alone = ~pl.col("sold_at").str.contains(":", literal=True) & pl.col("sold_clock").is_not_null()
                 joined = pl.col("sold_at").str.strip_chars() + " " + pl.col("sold_clock").str.strip_chars()
                 frame = frame.with_columns(sold_at=pl.when(alone).then(joined).otherwise("sold_at"))
-            identity = [self.by_name[name] for name in self.schema.identity if name in self.by_name]
-            named = pl.Series([False]).new_from_index(0, frame.height)
-            for column in identity:
-                named |= column.judge(
-                    frame[column.name], self.options.today, self.options.time_zone
-                ).values.is_not_null()
-            places = np.flatnonzero(named.to_numpy())
-            unnamed = np.flatnonzero(~named.to_numpy())
-            yield _Batch(block, frame.filter(named) if len(unnamed) else frame, places, unnamed)
+            judged = {}
+            named = np.zeros(frame.height, bool)
+            for name in self.schema.identity:
+                if name in self.by_name and not named.all():
+                    judged[name] = self._judge(self.by_name[name], frame)
+                    named |= judged[name].values.is_not_null().to_numpy()
+            places, unnamed = np.flatnonzero(named), np.flatnonzero(~named)
+            if len(unnamed):
+                frame, judged = frame[places], {}
+            yield _Batch(block, frame, places, block.lines[places], unnamed, judged)
             rows += frame.height
             self.progress(step, rows)
 
@@ -239,7 +240,7 @@ class _Job:
             *(one for group in self.schema.key for one in group),
             *self.schema.further_key,
         } & self.by_name.keys():
-            values = self.by_name[name].judge(batch.frame[name], self.options.today, self.options.time_zone).values
+            values = (batch.judged.get(name) or self._judge(self.by_name[name], batch.frame)).values
             judged[name] = values.str.to_lowercase() if self.by_name[name].kind is Kind.TEXT else values
         frame = pl.DataFrame(judged)
 
@@ -252,6 +253,10 @@ class _Job:
         complete = parts.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
         product = duplicates.key_hashes(frame.select(first_of(self.schema.identity)))
         return duplicates.key_hashes(parts.hstack(further)), complete, product
+
+    def _judge(self, column: Column, frame: pl.DataFrame) -> Judged:
+        named = frame["unit"] if column.kind is Kind.QUANTITY and "unit" in self.by_name else None
+        return column.judge(frame[column.name], self.options.today, self.options.time_zone, named)
 
     # Between.
 
@@ -333,7 +338,7 @@ class _Job:
         checked: object,
     ) -> None:
         summary, count = self.summary, batch.frame.height
-        frame, judged = self._cleaned(batch.frame)
+        frame, judged = self._cleaned(batch.frame, batch.judged)
         gone = list(self.found.within(first, count))
         stays = np.ones(count, bool)
         issues = [self._duplicate_issues(batch, gone)]
@@ -389,13 +394,14 @@ class _Job:
         summary.rows += count + len(refused)
         summary.written += written.height
 
-    def _cleaned(self, raw: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Judged]]:
-        """The output's columns as text, and what became of each of the file's."""
+    def _cleaned(
+        self, raw: pl.DataFrame, known: dict[str, Judged] | None = None
+    ) -> tuple[pl.DataFrame, dict[str, Judged]]:
+        """The output's columns as text, and what became of each of the file's; some may be known already."""
         judged: dict[str, Judged] = {}
         parts: dict[str, list[pl.Series]] = {}
         for column in self.columns:
-            named = raw["unit"] if column.kind is Kind.QUANTITY and "unit" in self.by_name else None
-            found = column.judge(raw[column.name], self.options.today, self.options.time_zone, named)
+            found = (known or {}).get(column.name) or self._judge(column, raw)
             judged[column.name] = found
             for name, values in found.parts.items():
                 parts.setdefault(name, []).append(values)

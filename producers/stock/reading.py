@@ -306,16 +306,14 @@ def _records(
     marks = np.flatnonzero(octets == ord(delimiter))
     fixed: dict[int, bytes] = {}
     if not len(quotes) or (len(quotes) % 2 == 0 and _well_formed(octets, quotes, ord(delimiter))):
-        if len(quotes):
-            outside = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
-            marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
-        else:
-            outside = newlines
+        outside = _outside(newlines, quotes)
         starts, ends = _bounds(outside, len(text))
-        counted = np.diff(np.searchsorted(marks, np.concatenate((starts, [len(text) + 1])))) + 1
+        counted = _fields(_outside(marks, quotes), starts, ends, width)
+        whole_lines = len(outside) == len(newlines)
     else:
         starts, ends, counted, fixed = _with_stray_quotes(text, newlines, marks, quotes, delimiter, width)
-    lines = line + np.searchsorted(newlines, starts)
+        whole_lines = False
+    lines = line + (np.arange(len(starts)) if whole_lines else np.searchsorted(newlines, starts))
     why: dict[int, str] = {}
     for place in np.flatnonzero(counted != width):
         fields = int(counted[place])
@@ -329,6 +327,25 @@ def _records(
         else:
             why[int(place)] = f"has {fields} fields where the header has {width}"
     return starts, ends, lines, fixed, why
+
+
+def _outside(places: Numbers, quotes: Numbers) -> Numbers:
+    """The places that are not between an opening and its closing quote."""
+    if not len(quotes):
+        return places
+    inside = np.zeros(len(places) + 1, np.int32)
+    np.add.at(inside, np.searchsorted(places, quotes[0::2]), 1)
+    np.add.at(inside, np.searchsorted(places, quotes[1::2]), -1)
+    return places[np.cumsum(inside[:-1]) == 0]
+
+
+def _fields(marks: Numbers, starts: Numbers, ends: Numbers, width: int) -> Numbers:
+    """How many fields each record has, by its delimiters."""
+    if len(marks) == len(starts) * (width - 1) and width > 1:
+        table = marks.reshape(len(starts), width - 1)
+        if (table[:, 0] >= starts).all() and (table[:, -1] < ends).all():
+            return np.full(len(starts), width)
+    return np.diff(np.searchsorted(marks, np.concatenate((starts, ends[-1:] + 1)))) + 1
 
 
 def _tail(record: bytes, delimiter: str, width: int) -> bytes:
@@ -354,7 +371,7 @@ def _with_stray_quotes(
 ) -> tuple[Numbers, Numbers, Numbers, dict[int, bytes]]:
     """Records of a block in which some quote stands inside a field (``5" pipe``) or is never closed: line by line."""
     starts, ends = _bounds(newlines, len(text))
-    counted = np.diff(np.searchsorted(marks, np.concatenate((starts, [len(text) + 1])))) + 1
+    counted = _fields(marks, starts, ends, width)
     quoted = np.unique(np.searchsorted(ends, quotes))
     joined = np.zeros(len(starts), bool)
     fixed: dict[int, bytes] = {}
