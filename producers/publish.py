@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 from zoneinfo import ZoneInfo
@@ -22,8 +23,9 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from aisleflow.clients import kafka_producer, raise_on
 from aisleflow.settings import Settings
 from producers.pos import csv_files
-from schemas.reading import Refusal, read_layout, read_transaction, read_visit_event
-from schemas.topics import STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS, Topic
+from producers.stock.counts import counts
+from schemas.reading import Refusal, read_layout, read_stock_movement, read_transaction, read_visit_event
+from schemas.topics import STOCK_MOVEMENTS, STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS, Topic
 
 MAX_LINE_BYTES = 1_000_000
 CONFIRM_EVERY = 20_000
@@ -74,7 +76,7 @@ def event_records(file: IO[bytes], latest_ms: int) -> Iterator[Record]:
         yield Record(line, end, raw, found[0].store_id, value)
 
 
-def transaction_records(file: IO[bytes], latest_ms: int, time_zone: ZoneInfo) -> Iterator[Record]:
+def transaction_records(file: IO[bytes], latest_ms: int, time_zone: ZoneInfo, store: str = "") -> Iterator[Record]:
     """Receipts of a till's CSV export. The same receipt again is a duplicate; another one under its id is refused.
 
     Raises:
@@ -82,7 +84,7 @@ def transaction_records(file: IO[bytes], latest_ms: int, time_zone: ZoneInfo) ->
     """
     seen: dict[tuple[str, str], tuple[int, bytes]] = {}
     lines = ((line, raw) for line, _, raw in numbered_lines(file))
-    for row in csv_files.receipts(lines, time_zone):
+    for row in csv_files.receipts(lines, time_zone, store):
         yield _transaction_record(row, file.tell(), latest_ms, seen)
 
 
@@ -102,6 +104,22 @@ def _transaction_record(
     return Record(
         row.line, end, row.raw, refusal=Refusal("transaction_id", f"line {first_line} has it with other content")
     )
+
+
+def stock_records(
+    file: IO[bytes], latest_ms: int, store: str = "", as_of: datetime | None = None, location: str = "SHELF"
+) -> Iterator[Record]:
+    """Counts of a cleaned stock list; arguments and errors as for ``producers.stock.counts.counts``."""
+    lines = ((line, raw) for line, _, raw in numbered_lines(file))
+    for row in counts(lines, store, as_of, location):
+        if row.movement is None:
+            yield Record(row.line, file.tell(), row.raw, refusal=Refusal(row.field, row.reason))
+            continue
+        found = read_stock_movement(row.movement, latest_ms)
+        if isinstance(found, Refusal):
+            yield Record(row.line, file.tell(), row.raw, refusal=found)
+        else:
+            yield Record(row.line, file.tell(), row.raw, found.store_id, row.movement)
 
 
 def layout_records(file: IO[bytes], latest_ms: int) -> Iterator[Record]:
@@ -154,15 +172,39 @@ def publish_events(path: Path, settings: Settings, **options: Any) -> Outcome:
     return publish_file(path, VISIT_EVENTS, lambda file: event_records(file, latest), settings, **options)
 
 
-def publish_transactions(path: Path, settings: Settings, time_zone: ZoneInfo, **options: Any) -> Outcome:
+def publish_transactions(
+    path: Path, settings: Settings, time_zone: ZoneInfo, store: str = "", **options: Any
+) -> Outcome:
     """Publish a till's CSV export. Options and errors as for ``publish_file``."""
     latest = _latest_ms(settings)
     return publish_file(
         path,
         TRANSACTIONS,
-        lambda file: transaction_records(file, latest, time_zone),
+        lambda file: transaction_records(file, latest, time_zone, store),
         settings,
-        variant=time_zone.key,
+        variant=f"{time_zone.key} {store}".strip(),
+        **options,
+    )
+
+
+def publish_stock(
+    path: Path,
+    settings: Settings,
+    store: str = "",
+    as_of: datetime | None = None,
+    location: str = "SHELF",
+    **options: Any,
+) -> Outcome:
+    """Publish a cleaned stock list as counts. Arguments as for ``stock_records``, options and errors as for
+    ``publish_file``.
+    """
+    latest = _latest_ms(settings)
+    return publish_file(
+        path,
+        STOCK_MOVEMENTS,
+        lambda file: stock_records(file, latest, store, as_of, location),
+        settings,
+        variant=f"{store} {as_of} {location}",
         **options,
     )
 

@@ -1,4 +1,4 @@
-"""``aisleflow publish events|transactions|layout FILE``: facts from a file to Kafka."""
+"""``aisleflow publish events|transactions|stock|layout FILE``: facts from a file to Kafka."""
 
 from __future__ import annotations
 
@@ -35,8 +35,14 @@ def events(
 
 @app.command()
 def transactions(
-    file: Annotated[Path, typer.Argument(help="A till's export, CSV: one receipt a row, or one receipt line a row.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A till's export, CSV: a receipt a row, or a line of a receipt a row; others: `aisleflow clean` first."
+        ),
+    ],
     time_zone: Annotated[str, typer.Option(help="What local times in the file mean, such as Asia/Kolkata.")] = "UTC",
+    store: Annotated[str, typer.Option(help="The shop, for a cleaned file that does not name one.")] = "",
     refused: RefusedTo = None,
     allow_refused: AllowRefused = False,
 ) -> None:
@@ -49,7 +55,37 @@ def transactions(
         zone = ZoneInfo(time_zone)
     except (KeyError, ValueError, OSError):
         raise typer.BadParameter(f"{time_zone!r} is not an IANA time zone", param_hint="--time-zone") from None
-    _run(publish_transactions, file, allow_refused, time_zone=zone, refused_file=refused)
+    _run(publish_transactions, file, allow_refused, time_zone=zone, store=store, refused_file=refused)
+
+
+@app.command()
+def stock(
+    file: Annotated[Path, typer.Argument(help="A stock list as `aisleflow clean` writes it, CSV.")],
+    store: Annotated[str, typer.Option(help="The shop, for a list that does not name one.")] = "",
+    as_of: Annotated[
+        str,
+        typer.Option(help="When the list was true, such as 2026-03-03T06:00:00Z, where it has no column counted_at."),
+    ] = "",
+    location: Annotated[str, typer.Option(help="What was counted: shelf or backroom.")] = "shelf",
+    refused: RefusedTo = None,
+    allow_refused: AllowRefused = False,
+) -> None:
+    """Publish a cleaned stock list as counts: what it says of an article is what the ledger holds from then on."""
+    from datetime import datetime
+
+    from producers.publish import publish_stock
+
+    if location.upper() not in ("SHELF", "BACKROOM"):
+        raise typer.BadParameter(f"{location!r} is neither shelf nor backroom", param_hint="--location")
+    moment = None
+    if as_of:
+        try:
+            moment = datetime.fromisoformat(as_of)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            raise typer.BadParameter(f"{as_of!r} is not a time with an offset", param_hint="--as-of")
+    _run(publish_stock, file, allow_refused, store=store, as_of=moment, location=location.upper(), refused_file=refused)
 
 
 @app.command()

@@ -7,6 +7,9 @@ it is the store's), times carry an offset, ``payment_kind`` may be a further col
 one order belong together wherever they stand, and its basket is their sum. An order with a bad row is refused as a
 whole: a receipt published with a wrong sum could not be corrected later, because the first one with an id stays.
 
+*Cleaned lines*, as ``aisleflow clean`` writes them: ``transaction_id, sku, quantity, sold_at, unit_price`` in UTC, perhaps
+``store_id, gtin, currency, payment_kind``; other columns are left out. They become receipts as above, with all their lines.
+
 Every physical line is a row: a quote that is never closed spoils its own line and no other.
 """
 
@@ -14,18 +17,21 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import orjson
 
 RECEIPT_COLUMNS = {"store_id", "transaction_id", "timestamp"}
 LINE_COLUMNS = {"order_id", "order_date", "order_time", "store_id", "product_id", "total_amount"}
+CLEANED_COLUMNS = {"transaction_id", "sku", "quantity", "sold_at", "unit_price"}
 _BASKET = re.compile(r"basket_value(?:_([a-z]{3}))?")
 _DATES = ("%d-%m-%Y", "%d/%m/%Y", "%Y-%m-%d")
+_CLEANED_TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ")
 _TIMES = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")
 
 
@@ -41,12 +47,23 @@ class Row:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class _Line:
+    at: datetime
+    sku: str
+    quantity: Decimal | int
+    unit_price: Decimal
+    further: dict[str, str] = field(default_factory=dict)
+    """What belongs to the line (gtin)."""
+    of_receipt: dict[str, str] = field(default_factory=dict)
+    """What every line of a receipt says alike (currency, payment_kind)."""
+
+
 @dataclass
 class _Order:
     line: int
-    at: datetime
     rows: list[tuple[int, bytes]] = field(default_factory=list)
-    bought: list[tuple[str, Decimal]] = field(default_factory=list)
+    bought: list[_Line] = field(default_factory=list)
     spoilt_by: int | None = None
 
 
@@ -56,15 +73,16 @@ class _BadRowError(ValueError):
         self.field, self.reason = field, reason
 
 
-def receipts(lines: Iterable[tuple[int, bytes]], time_zone: ZoneInfo) -> Iterator[Row]:
+def receipts(lines: Iterable[tuple[int, bytes]], time_zone: ZoneInfo, store: str = "") -> Iterator[Row]:
     """The receipts of a till's export, in the order of their first rows, and the rows that had to be refused.
 
     Args:
         lines: the file's lines with their numbers from 1.
         time_zone: what the local times of the second form mean.
+        store: the shop, for cleaned lines that do not name one.
 
     Raises:
-        ValueError: the header is that of neither form.
+        ValueError: the header is that of no form.
     """
     numbered = ((number, raw) for number, raw in lines if raw.strip())
     _, header = next(numbered, (0, b""))
@@ -76,10 +94,15 @@ def receipts(lines: Iterable[tuple[int, bytes]], time_zone: ZoneInfo) -> Iterato
     if set(names) >= RECEIPT_COLUMNS and len(baskets) == 1:
         return _whole_receipts(numbered, names, baskets[0])
     if set(names) >= LINE_COLUMNS:
-        return _receipts_of_lines(numbered, names, time_zone)
+        return _receipts_of_lines(numbered, names, ("store_id", "order_id"), partial(_till_line, time_zone=time_zone))
+    if set(names) >= CLEANED_COLUMNS:
+        if not store and "store_id" not in names:
+            raise ValueError("no column store_id: say with --store whose receipts these are")
+        return _receipts_of_lines(numbered, names, ("store_id", "transaction_id"), _cleaned_line, store)
     raise ValueError(
         f"the header must name {', '.join(sorted(RECEIPT_COLUMNS))} and basket_value_CURRENCY, "
-        f"or {', '.join(sorted(LINE_COLUMNS))}; it names {', '.join(names)[:300] or 'nothing'}"
+        f"or {', '.join(sorted(LINE_COLUMNS))}, or {', '.join(sorted(CLEANED_COLUMNS))} (aisleflow clean); "
+        f"it names {', '.join(names)[:300] or 'nothing'}"
     )
 
 
@@ -117,21 +140,29 @@ def _whole_receipts(lines: Iterable[tuple[int, bytes]], names: list[str], basket
             yield Row(number, raw, field=error.field, reason=error.reason)
 
 
-def _receipts_of_lines(lines: Iterable[tuple[int, bytes]], names: list[str], time_zone: ZoneInfo) -> Iterator[Row]:
+def _receipts_of_lines(
+    lines: Iterable[tuple[int, bytes]],
+    names: list[str],
+    identified_by: tuple[str, str],
+    read: Callable[[dict[str, str]], _Line],
+    store: str = "",
+) -> Iterator[Row]:
     orders: dict[tuple[str, str], _Order] = {}
     for number, raw in lines:
         identity = None
         try:
             cells = _cells(raw, names)
-            identity = (cells["store_id"], cells["order_id"])
+            identity = (cells.get(identified_by[0]) or store, cells[identified_by[1]])
             if "" in identity:
-                raise _BadRowError("store_id" if not identity[0] else "order_id", "is required")
-            order = orders.setdefault(identity, _Order(number, datetime.max.replace(tzinfo=UTC)))
+                raise _BadRowError(identified_by[identity.index("")], "is required")
+            order = orders.setdefault(identity, _Order(number))
             order.rows.append((number, raw))
-            order.at = min(order.at, _local(cells, time_zone))
-            if not cells["product_id"]:
-                raise _BadRowError("product_id", "is required")
-            order.bought.append((cells["product_id"], _amount(cells, "total_amount")))
+            line = read(cells)
+            if order.bought and line.of_receipt != order.bought[0].of_receipt:
+                raise _BadRowError(
+                    "", f"says {line.of_receipt} where line {order.line} says {order.bought[0].of_receipt}"
+                )
+            order.bought.append(line)
         except _BadRowError as error:
             if identity in orders:
                 spoilt = orders[identity]
@@ -140,17 +171,54 @@ def _receipts_of_lines(lines: Iterable[tuple[int, bytes]], names: list[str], tim
             yield Row(number, raw, field=error.field, reason=error.reason)
     for (store_id, order_id), order in orders.items():
         if order.spoilt_by is not None:
+            reason = f"line {order.spoilt_by} of the same order was refused"
             for number, raw in order.rows:
-                yield Row(number, raw, field="order_id", reason=f"line {order.spoilt_by} of the same order was refused")
+                yield Row(number, raw, field=identified_by[1], reason=reason)
             continue
         receipt = {
             "store_id": store_id,
             "transaction_id": order_id,
-            "timestamp": order.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "basket_value": str(sum((amount for _, amount in order.bought), Decimal(0))),
-            "lines": [{"sku": sku, "quantity": 1, "unit_price": str(amount)} for sku, amount in order.bought],
+            "timestamp": min(line.at for line in order.bought).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "basket_value": format(sum((line.quantity * line.unit_price for line in order.bought), Decimal(0)), "f"),
+            "lines": [
+                {
+                    "sku": line.sku,
+                    "quantity": line.quantity,
+                    "unit_price": format(line.unit_price, "f"),
+                    **line.further,
+                }
+                for line in order.bought
+            ],
+            **order.bought[0].of_receipt,
         }
-        yield Row(order.line, b"".join(raw for _, raw in order.rows), orjson.dumps(receipt), (store_id, order_id))
+        yield Row(
+            order.line, b"".join(raw for _, raw in order.rows), orjson.dumps(receipt, default=str), (store_id, order_id)
+        )
+
+
+def _till_line(cells: dict[str, str], time_zone: ZoneInfo) -> _Line:
+    at = _local(cells, time_zone)
+    if not cells["product_id"]:
+        raise _BadRowError("product_id", "is required")
+    return _Line(at, cells["product_id"], 1, _amount(cells, "total_amount"))
+
+
+def _cleaned_line(cells: dict[str, str]) -> _Line:
+    at = _parsed(cells["sold_at"], _CLEANED_TIMES, "sold_at", "must be a time as yyyy-mm-ddThh:mm:ssZ").replace(
+        tzinfo=UTC
+    )
+    if not cells["sku"]:
+        raise _BadRowError("sku", "is required")
+    further = {"gtin": cells["gtin"]} if cells.get("gtin") else {}
+    of_receipt = {name: cells[name] for name in ("currency", "payment_kind") if cells.get(name)}
+    return _Line(
+        at,
+        cells["sku"],
+        Decimal(format(_amount(cells, "quantity"), "f")),
+        _amount(cells, "unit_price"),
+        further,
+        of_receipt,
+    )
 
 
 def _amount(cells: dict[str, str], name: str) -> Decimal:

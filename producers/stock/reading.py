@@ -336,7 +336,8 @@ def _outside(places: Numbers, quotes: Numbers) -> Numbers:
     inside = np.zeros(len(places) + 1, np.int32)
     np.add.at(inside, np.searchsorted(places, quotes[0::2]), 1)
     np.add.at(inside, np.searchsorted(places, quotes[1::2]), -1)
-    return places[np.cumsum(inside[:-1]) == 0]
+    outside: Numbers = places[np.cumsum(inside[:-1]) == 0]
+    return outside
 
 
 def _fields(marks: Numbers, starts: Numbers, ends: Numbers, width: int) -> Numbers:
@@ -345,7 +346,8 @@ def _fields(marks: Numbers, starts: Numbers, ends: Numbers, width: int) -> Numbe
         table = marks.reshape(len(starts), width - 1)
         if (table[:, 0] >= starts).all() and (table[:, -1] < ends).all():
             return np.full(len(starts), width)
-    return np.diff(np.searchsorted(marks, np.concatenate((starts, ends[-1:] + 1)))) + 1
+    counted: Numbers = np.diff(np.searchsorted(marks, np.concatenate((starts, ends[-1:] + 1)))) + 1
+    return counted
 
 
 def _tail(record: bytes, delimiter: str, width: int) -> bytes:
