@@ -187,7 +187,7 @@ def generate(client: Client, events: int, last: date, *, report: Callable[[str],
     """
     client.command(_PROGRESS)
     client.command(f"INSERT INTO generated SELECT '{last}', 'chain' WHERE (SELECT count() FROM generated) = 0")
-    chain = Chain.of(events, client.query("SELECT day FROM generated WHERE part = 'chain'").first_row[0])
+    chain = Chain.of(events, client.query("SELECT day FROM generated WHERE part = 'chain'").result_rows[0][0])
     known = {tuple(row) for row in client.query("SELECT toString(day), part FROM generated").result_rows}
     made = datetime.combine(chain.days[0] - timedelta(days=1), datetime.min.time(), UTC)
     layouts: list[list[Any]] = [

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from aisleflow.commands import migrate, topics
 from aisleflow.settings import Settings
@@ -164,7 +164,8 @@ class Log:
 
     def ends(self) -> dict[Place, int]:
         """The next offset of each partition, in one request: partition by partition would take as long as a cycle."""
-        wanted = {TopicPartition(place.topic, place.partition): OffsetSpec.latest() for place in self._places}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(place.topic, place.partition): latest for place in self._places}
         answers = self._admin.list_offsets(wanted, request_timeout=10)
         return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
 

@@ -16,16 +16,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
+from schemas import migrations
 from stream_processors.engine.sink import encode_rows
+from stream_processors.history import QUERY_SETTINGS, History
 from tests.conftest import free_port, running_clickhouse
 
-# What a cycle of 200 ms asks for at 2,000 events a second, and the most that one query asks for.
-ASKED_IDS = (400, 5_000)
+# What a cycle of 200 ms asks for at 2,000 events a second, more, and what a full one does.
+ASKED_IDS = (400, 5_000, 20_000)
 STORED_IDS, ROWS, REPEATS = 4_000_000, 20_000, 9
 COLUMNS = ("event_id", "store_id", "visitor_id", "timestamp", "dwell_ms")
 TABLE = """CREATE TABLE {name}
@@ -45,24 +46,36 @@ def medians(work: Callable[[], object]) -> tuple[float, float]:
     return statistics.median(walls) * 1000, statistics.median(cpus) * 1000
 
 
-def look_up(client: Client, granularity: int) -> dict[int, float]:
-    """Wall milliseconds to ask which of some random ids, every second one stored, a table knows; by how many are
-    asked.
+def look_up(client: Client) -> dict[tuple[int, str], float]:
+    """Wall milliseconds to ask which of some random ids, every second one stored, are known, by how many are asked: by a quoted list from a
+    table as ClickHouse makes it, and as the workers do (``History.stored_events``).
     """
-    name = f"ids_{granularity}"
-    client.command(TABLE.format(name=name, granularity=granularity))
+    client.command(TABLE.format(name="plain_ids", granularity=8192))
     for _ in range(8):
         client.command(
-            f"INSERT INTO {name} SELECT generateUUIDv4(), 'S', 'V', now64(3), 0 FROM numbers({STORED_IDS // 8})"
+            f"INSERT INTO plain_ids SELECT generateUUIDv4(), 'S', 'V', now64(3), 0 FROM numbers({STORED_IDS // 8})"
         )
-    client.command(f"OPTIMIZE TABLE {name} FINAL")  # so that no merge runs beside the measurement
-    query = f"SELECT DISTINCT toString(event_id) FROM {name} WHERE event_id IN %(ids)s"
+        client.command(f"INSERT INTO event_ids (event_id) SELECT generateUUIDv4() FROM numbers({STORED_IDS // 8})")
+    for table in ("plain_ids", "event_ids"):
+        client.command(f"OPTIMIZE TABLE {table} FINAL")  # so that no merge runs beside the measurement
+    history = History(client)
+    query = "SELECT toString(event_id) FROM plain_ids WHERE event_id IN %(ids)s"
     took = {}
     for asked in ASKED_IDS:
-        known = client.query(f"SELECT event_id FROM {name} ORDER BY rand() LIMIT {asked // 2}").result_columns[0]
-        given = {"ids": tuple(map(str, [*known, *(uuid.uuid4() for _ in range(asked // 2))]))}
+        known = {
+            table: client.query(
+                f"SELECT toString(event_id) FROM {table} ORDER BY rand() LIMIT {asked // 2}"
+            ).result_columns[0]
+            for table in ("plain_ids", "event_ids")
+        }
+        unknown = [str(uuid.uuid4()) for _ in range(asked // 2)]
+        given = {"ids": (*known["plain_ids"], *unknown)}
         assert len(client.query(query, parameters=given).result_rows) == asked // 2
-        took[asked] = medians(partial(client.raw_query, query, parameters=given, fmt="JSONCompactEachRow"))[0]
+        ours = [*known["event_ids"], *unknown]
+        assert len(history.stored_events(ours)) == asked // 2
+        plain = partial(client.raw_query, query, parameters=given, fmt="JSONCompactEachRow", settings=QUERY_SETTINGS)
+        took[asked, "a quoted list, a table without settings"] = medians(plain)[0]
+        took[asked, "as the workers ask"] = medians(partial(history.stored_events, ours))[0]
     return took
 
 
@@ -90,22 +103,16 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         running_clickhouse(Path(folder) / "data", free_port(), secrets.token_hex()) as address,
+        clickhouse_connect.get_client(dsn=address, autogenerate_session_id=False) as client,
     ):
-        url = urlsplit(address)
-        with clickhouse_connect.get_client(
-            host=url.hostname,
-            port=url.port,
-            username=url.username,
-            password=url.password,
-            autogenerate_session_id=False,
-        ) as client:
-            versions = f"Python {platform.python_version()}, ClickHouse {client.server_version}"
-            print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}, median of {REPEATS}")
-            for granularity in (8192, 128):
-                for asked, took in look_up(client, granularity).items():
-                    print(f"look up {asked:,} ids among {STORED_IDS:,}, index_granularity {granularity}: {took:.0f} ms")
-            for form, (wall, cpu) in insert(client).items():
-                print(f"insert {ROWS:,} rows as {form}: {wall:.0f} ms, {cpu:.0f} ms of it CPU of the client")
+        migrations.create_database(client, "choices")
+        migrations.migrate(client)
+        versions = f"Python {platform.python_version()}, ClickHouse {client.server_version}"
+        print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}, median of {REPEATS}")
+        for (asked, form), took in look_up(client).items():
+            print(f"look up {asked:,} ids among {STORED_IDS:,}, {form}: {took:.0f} ms")
+        for form, (wall, cpu) in insert(client).items():
+            print(f"insert {ROWS:,} rows as {form}: {wall:.0f} ms, {cpu:.0f} ms of it CPU of the client")
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ def main() -> None:
             settings = Settings(
                 _env_file=None,
                 kafka=kafka,
-                clickhouse_url=f"{clickhouse}/aisleflow",  # type: ignore[arg-type]
+                clickhouse_url=f"{clickhouse}/aisleflow",
                 data_dir=Path(name),
                 api_port=free_port(),
                 metrics_port=free_port(),

@@ -377,7 +377,7 @@ def plot(samples: Sequence[Sample], reader: Reader, title: str, warm_up_s: float
     memory.set_title("Resident memory, MiB")
     lag.plot(minutes, [s.lag for s in samples], color="tab:red")
     lag.set_title("Lag of the workers, records")
-    parts.set_prop_cycle(color=plt.colormaps["tab20"].colors)
+    parts.set_prop_cycle(color=[plt.colormaps["tab20"](number) for number in range(20)])
     for table in samples[-1].parts:
         parts.plot(minutes, [s.parts.get(table, 0) for s in samples], label=table, linewidth=1)
     parts.set_title("Active parts by table")

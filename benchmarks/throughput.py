@@ -228,7 +228,7 @@ class Bench:
             _env_file=None,
             kafka=self._settings.kafka,
             topic_prefix=self._settings.topic_prefix,
-            clickhouse_url=f"{self._clickhouse}/{name}",  # type: ignore[arg-type]
+            clickhouse_url=f"{self._clickhouse}/{name}",
             consumer_group=name,
             data_dir=self._folder / name,
             metrics_port=free_port(),

@@ -50,6 +50,7 @@ def everything(settings: Settings) -> Iterator[tuple[str, bytes, int]]:
                 left[place.topic, number] = end
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in left])
     while left:
+        message: Any  # what is consumed has a place and a value, whatever its annotations say
         for message in consumer.consume(10_000, timeout=1):
             if message.error() is not None:
                 raise KafkaException(message.error())

@@ -280,7 +280,7 @@ class Work:
             self._client.raw_insert(table, list(columns), encode_rows(rows), settings, fmt="JSONCompactEachRow")
 
     def _bury(self, topic: str, record: Record, refusal: Refusal) -> None:
-        reason = [("error", refusal.reason.encode(errors="replace"))]
+        reason: list[tuple[str, str | bytes | None]] = [("error", refusal.reason.encode(errors="replace"))]
         self._producer.produce(f"{topic}.dlq", record.value, headers=reason, on_delivery=_delivered)
 
     def flush_dead_letters(self) -> None:
