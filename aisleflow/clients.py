@@ -52,6 +52,16 @@ def kafka_producer(settings: Settings, **overrides: Any) -> Producer:
     )
 
 
+def produce(producer: Producer, topic: str, value: bytes | None, key: str | bytes | None, **more: Any) -> None:
+    """Queue a record, with what else ``Producer.produce`` takes; waits while the local queue is full."""
+    while True:
+        try:
+            producer.produce(topic, value, key, **more)
+            return
+        except BufferError:
+            producer.poll(0.1)
+
+
 @lru_cache(maxsize=200_000)
 def partition_of(key: str, partitions: int) -> int:
     """The partition that the producer above, like every Kafka client by default, puts a key in."""

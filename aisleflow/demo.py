@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from aisleflow.clients import kafka_config, kafka_producer, raise_on
+from aisleflow.clients import kafka_config, kafka_producer, produce, raise_on
 from aisleflow.settings import Settings
 from producers.simulator.answers import COMPARED, World
 from producers.simulator.faults import NO_FAULTS, Faults
@@ -211,14 +211,7 @@ class _Feed:
     def _send(self, topic: str, key: str, value: bytes) -> None:
         if self._record is not None:
             self._record.write(topic.encode() + b"\t" + value + b"\n")
-        while True:
-            try:
-                self._producer.produce(
-                    self.settings.topic_prefix + topic, value, key.encode(), on_delivery=self._delivered
-                )
-                break
-            except BufferError:
-                self._producer.poll(0.1)
+        produce(self._producer, self.settings.topic_prefix + topic, value, key, on_delivery=self._delivered)
         self.sent += 1
         if self.sent % 1000 == 0:
             self._producer.poll(0)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
 
-from aisleflow.clients import kafka_producer
+from aisleflow.clients import kafka_producer, produce
 from aisleflow.settings import Settings
 from schemas.topics import TRANSACTIONS, VISIT_EVENTS
 
@@ -181,22 +181,12 @@ def publish(settings: Settings, records: Sequence[Record]) -> None:
             failed.append(error)
 
     for topic, key, value in records:
-        _produce(producer, settings.topic_prefix + topic, value, key, delivered)
+        produce(producer, settings.topic_prefix + topic, value, key, on_delivery=delivered)
         producer.poll(0)
     if producer.flush(120):
         raise TimeoutError("Kafka did not acknowledge everything in time")
     if failed:
         raise KafkaException(failed[0])
-
-
-def _produce(producer: Any, topic: str, value: bytes, key: Any, delivered: Any) -> None:
-    """Queue a record, waiting for room in the producer's queue."""
-    while True:
-        try:
-            producer.produce(topic, value, key, on_delivery=delivered)
-            return
-        except BufferError:
-            producer.poll(0.05)
 
 
 class Sent(NamedTuple):
@@ -280,7 +270,7 @@ def _send(settings: Settings, load: Load, stop: Any, result: Any) -> None:
         sent, worst = 0, 0.0
         while not stop.is_set() and time.monotonic() - began < load.seconds:
             for topic, key, value in chunk:
-                _produce(producer, settings.topic_prefix + topic, value, key, delivered)
+                produce(producer, settings.topic_prefix + topic, value, key, on_delivery=delivered)
             sent += len(chunk)
             chunk = next(chunks)
             producer.poll(0)

@@ -32,7 +32,7 @@ from urllib.request import urlopen
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message
 
-from aisleflow.clients import clickhouse_client, kafka_producer, raise_on
+from aisleflow.clients import clickhouse_client, kafka_producer, produce, raise_on
 from aisleflow.settings import Settings
 from benchmarks._report import RESULTS, quantile, report
 from producers.simulator.faults import Faults
@@ -93,12 +93,7 @@ class Sender:
 
     def send(self, topic: str, key: str, value: bytes) -> None:
         """Publish one record; waits while the local queue is full."""
-        while True:
-            try:
-                self._producer.produce(self._settings.topic_prefix + topic, value, key.encode(), on_delivery=self._told)
-                break
-            except BufferError:
-                self._producer.poll(0.1)
+        produce(self._producer, self._settings.topic_prefix + topic, value, key, on_delivery=self._told)
         self.sent += 1
 
     def _told(self, error: KafkaError | None, _: Message) -> None:

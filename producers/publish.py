@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from aisleflow.clients import kafka_producer, raise_on
+from aisleflow.clients import kafka_producer, produce, raise_on
 from aisleflow.settings import Settings
 from producers.pos import csv_files
 from producers.stock.counts import counts
@@ -289,14 +289,8 @@ def publish_file(
 
 
 def _produce(producer: Any, name: str, record: Record, delivered: Callable[[KafkaError | None, Message], None]) -> None:
-    while True:
-        try:
-            producer.produce(name, record.value, record.key.encode(), on_delivery=delivered)
-            producer.poll(0)
-            return
-        except BufferError:
-            # The local queue is bounded; wait for Kafka to take some of it.
-            producer.poll(0.1)
+    produce(producer, name, record.value, record.key, on_delivery=delivered)
+    producer.poll(0)
 
 
 def _note(outcome: Outcome, record: Record, refused_to: Path) -> None:

@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from urllib3.exceptions import HTTPError
 
 from aisleflow import log, tracing
-from aisleflow.clients import DeliveryReport, clickhouse_client, kafka_config, kafka_producer
+from aisleflow.clients import clickhouse_client, kafka_config, kafka_producer, produce
 from aisleflow.settings import Settings
 from schemas.reading import READERS, Refusal, store_in
 from schemas.topics import DOOR
@@ -122,7 +122,9 @@ class Gate:
             door = Door.named(name, prefix)
             refusal = door.refusal(value, record.timestamp()[1], self._settings.max_future_minutes)
             if refusal is None:
-                self._produce(prefix + door.topic, value, door.store_id, headers, delivered)
+                produce(
+                    self._producer, prefix + door.topic, value, door.store_id, headers=headers, on_delivery=delivered
+                )
             else:
                 at = record.partition() or 0, record.offset() or 0
                 came_with = tracing.traceparent_of(headers)
@@ -149,14 +151,6 @@ class Gate:
                 ClickHouseSink(client).insert_blocking(TABLE, COLUMNS, letter_rows(letters), str(uuid.uuid4()))
         except (ClickHouseError, HTTPError, OSError) as error:
             logger.warning("dead_letters_not_noted", error=str(error).splitlines()[0])
-
-    def _produce(self, topic: str, value: bytes | None, key: str, headers: Any, delivered: DeliveryReport) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
-                return
-            except BufferError:
-                self._producer.poll(0.1)
 
 
 def _is_record(message: Message) -> bool:

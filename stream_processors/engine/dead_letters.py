@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import KafkaError, Message, Producer
 
 from aisleflow import log, metrics, tracing
+from aisleflow.clients import produce
 from schemas.reading import Refusal
 from stream_processors.engine.strays import Stray
 
@@ -136,11 +137,6 @@ class DeadLetterBox:
                 failures.append(str(error))
 
         for topic, key, value, headers in records:
-            while True:
-                try:
-                    self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)
+            produce(self._producer, topic, value, key, headers=headers, on_delivery=delivered)
         if self._producer.flush() or failures:
             raise CannotBury(f"{len(failures)} {what} were not acknowledged: {failures[:1]}")

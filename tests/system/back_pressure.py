@@ -38,7 +38,7 @@ from zoneinfo import ZoneInfo
 from confluent_kafka import KafkaError, Message
 from pydantic import SecretStr
 
-from aisleflow.clients import clickhouse_client, kafka_producer, raise_on
+from aisleflow.clients import clickhouse_client, kafka_producer, produce, raise_on
 from aisleflow.commands import migrate, topics
 from aisleflow.demo import differences
 from aisleflow.settings import Settings
@@ -201,12 +201,7 @@ class Firehose:
         """Publish at a pace (0: as fast as it can) until the records end or the clock (monotonic) says so."""
         began, first = time.monotonic(), self.sent
         for topic, key, value in records:
-            while True:
-                try:
-                    self._producer.produce(self._prefix + topic, value, key.encode(), on_delivery=self._told)
-                    break
-                except BufferError:
-                    self._producer.poll(0.05)
+            produce(self._producer, self._prefix + topic, value, key, on_delivery=self._told)
             self.sent += 1
             if self.sent % 50 == 0:
                 self._producer.poll(0)

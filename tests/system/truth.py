@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from aisleflow.clients import kafka_producer
+from aisleflow.clients import kafka_producer, produce
 from aisleflow.demo import differences
 from aisleflow.settings import Settings
 from producers.simulator.answers import COMPARED, World
@@ -41,14 +41,7 @@ class Feed:
         for record in records:
             topic, key, value = record
             self.sent.append(record)
-            while True:
-                try:
-                    self._producer.produce(
-                        self._settings.topic_prefix + topic, value, key.encode(), on_delivery=self._delivered
-                    )
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)
+            produce(self._producer, self._settings.topic_prefix + topic, value, key, on_delivery=self._delivered)
             if per_second:
                 ahead = (len(self.sent) - first) / per_second - (time.monotonic() - began)
                 self._producer.poll(0)
