@@ -70,7 +70,9 @@ def _rank(row: Row) -> int:
 def _section(row: Row, base: Row | None) -> Iterator[str]:
     """One view or table; ``base`` is the table of a TABLE_final, or the row itself."""
     text = row["comment"]
+    meanings: dict[str, str] = {}
     if base is not None and base is not row:
+        meanings = {name: comment for _, name, _, comment in base["columns"]}  # which may have been said better since
         own = {name for _, name, *_ in row["columns"]}
         more = [f"`{name}`" for _, name, *_ in base["columns"] if name not in own]
         text += f" The table `{base['table']}` is ordered by `{base['sorting_key']}`"
@@ -80,7 +82,7 @@ def _section(row: Row, base: Row | None) -> Iterator[str]:
     yield f"### {row['table']}\n\n{text}\n"
     yield "| column | type | meaning |\n| --- | --- | --- |"
     for _, name, kind, comment in row["columns"]:
-        yield f"| `{name}` | {_plain(kind)} | {comment} |"
+        yield f"| `{name}` | {_plain(kind)} | {meanings.get(name, comment)} |"
     yield ""
 
 
