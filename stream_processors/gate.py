@@ -32,7 +32,7 @@ from stream_processors.engine.sink import ClickHouseSink
 
 logger = log.get(__name__)
 
-BATCH_RECORDS, BATCH_WITHIN_S = 2_000, 0.1
+BATCH_RECORDS, BATCH_WITHIN_S = 2_000, 0.02
 NEW_DOORS_WITHIN_MS = 3_000
 ANSWER_WITHIN_S = 60.0
 STAGE = "gate"

@@ -42,10 +42,11 @@ def test_every_example_runs(kafka: str, clickhouse: str, make_world: Callable[..
     with process(api, tmp_path / "api.log", lambda: answers(settings.api_port, "/openapi.json"), environment(settings)):
         for language, text in EXAMPLES:
             here = text.replace("127.0.0.1:8000", f"127.0.0.1:{settings.api_port}").replace("127.0.0.1:9092", kafka)
+            here = here.replace("examples/", f"{DOCUMENT.parents[1]}/examples/")
             command = ["bash", "-euo", "pipefail", "-c", here] if language == "bash" else [sys.executable, "-c", here]
             done = subprocess.run(
                 command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False
             )
             assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     counts = [records(settings, topic.name) for topic in (STORE_LAYOUTS, VISIT_EVENTS, TRANSACTIONS)]
-    assert counts == [2, 2 + 1 + 3, 1 + 2 + 2]
+    assert counts == [2, 2 + 1 + 3, 1 + 1 + 2 + 2]
