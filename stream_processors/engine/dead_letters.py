@@ -97,7 +97,7 @@ class DeadLetterBox:
             return
         self._publish(
             [(f"{one.joins or one.source_topic}.dlq", one.key, one.value, one.headers) for one in letters],
-            "dead letters",
+            "dead letters were not acknowledged",
         )
         for letter in letters:
             metrics.DEAD_LETTERS.labels(letter.source_topic, letter.stage).inc()
@@ -122,14 +122,14 @@ class DeadLetterBox:
         if not strays:
             return
         records: list[Record] = [(one.topic, one.store_id.encode(), one.record.value, one.headers) for one in strays]
-        await asyncio.to_thread(self._publish, records, "strays")
+        await asyncio.to_thread(self._publish, records, "strays were not acknowledged")
         first = strays[0]
         metrics.STRAYS.labels(first.topic).inc(len(strays))
         logger.warning(
             "strays_moved", count=len(strays), topic=first.topic, partition=first.partition, store_id=first.store_id
         )
 
-    def _publish(self, records: list[Record], what: str) -> None:
+    def _publish(self, records: list[Record], complaint: str) -> None:
         failures: list[str] = []
 
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -139,4 +139,4 @@ class DeadLetterBox:
         for topic, key, value, headers in records:
             produce(self._producer, topic, value, key, headers=headers, on_delivery=delivered)
         if self._producer.flush() or failures:
-            raise CannotBury(f"{len(failures)} {what} were not acknowledged: {failures[:1]}")
+            raise CannotBury(f"{len(failures)} {complaint}: {failures[:1]}")

@@ -15,7 +15,8 @@ ROOMS = ("aisleflow", "api", "infra", "producers", "schemas", "stream_processors
 HEADINGS = re.findall(r"^### (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
 # Situations, and messages of other programs.
 OTHERS = re.compile(
-    r"A (broker|figure) |SASL |Disconnected|Unsupported SASL|Broker: |Group authorization|/health |required variable|.*(max_execution_time|Limit for result|Not enough privileges)"
+    r"A (broker|figure) |/health |required variable|.*(max_execution_time|Limit for result|Not enough privileges)"
+    r"|SASL |Disconnected|Unsupported SASL|Broker: |Group authorization"
 )
 
 
