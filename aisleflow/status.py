@@ -341,11 +341,12 @@ FROM (
     FROM worker_health FINAL WHERE at > now64(3) - INTERVAL 1 MINUTE GROUP BY worker
 ) ORDER BY worker
 """
-# A partition is its worker's that told last.
+# A partition is its worker's that told last; workers of stock, named so, read some topics too.
 _LAG = f"""
 SELECT topic, holder, toUInt64(sum(waiting)), max(oldest), count() FROM (
     SELECT topic, partition, argMax(worker, at) AS holder, argMax(lag_records, at) AS waiting, argMax(behind_ms, at) AS oldest
-    FROM topic_lag FINAL WHERE at > now64(3) - INTERVAL {SILENT_S} SECOND GROUP BY topic, partition
+    FROM topic_lag FINAL WHERE at > now64(3) - INTERVAL {SILENT_S} SECOND GROUP BY topic, partition,
+        splitByChar('-', worker)[1]
 ) GROUP BY topic, holder ORDER BY topic, holder
 """  # noqa: S608 - a constant
 _LETTERS = """

@@ -65,7 +65,7 @@ def build(settings: Settings, index: int, derives: Derives = "visits") -> faust.
         health.start()
 
     if derives == "stock":
-        stock = StockDerivation(settings, sink, StockHistory(client), letters, producer)
+        stock = StockDerivation(settings, sink, StockHistory(client), letters)
         app = create_app(
             settings,
             STOCK_TOPICS,

@@ -73,7 +73,7 @@ Record = tuple[str, bytes | None, bytes | None, list[tuple[str, str | bytes | No
 
 
 class CannotBury(Exception):
-    """Kafka did not take a dead letter, or a stray; the batch must not be acknowledged."""
+    """Kafka did not take what follows from a batch, such as a dead letter; it must not be acknowledged."""
 
 
 class DeadLetterBox:
@@ -121,13 +121,24 @@ class DeadLetterBox:
         """
         if not strays:
             return
-        records: list[Record] = [(one.topic, one.store_id.encode(), one.record.value, one.headers) for one in strays]
-        await asyncio.to_thread(self._publish, records, "strays were not acknowledged")
+        await self.publish(
+            [(one.topic, one.store_id.encode(), one.record.value, one.headers) for one in strays],
+            "strays were not acknowledged",
+        )
         first = strays[0]
         metrics.STRAYS.labels(first.topic).inc(len(strays))
         logger.warning(
             "strays_moved", count=len(strays), topic=first.topic, partition=first.partition, store_id=first.store_id
         )
+
+    async def publish(self, records: list[Record], complaint: str) -> None:
+        """Publish records and return when Kafka has acknowledged every one; ``complaint`` says in an error what was not.
+
+        Raises:
+            CannotBury: as for :meth:`put`.
+        """
+        if records:
+            await asyncio.to_thread(self._publish, records, complaint)
 
     def _publish(self, records: list[Record], complaint: str) -> None:
         failures: list[str] = []

@@ -17,9 +17,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from confluent_kafka import KafkaError, Message, Producer
-
-from aisleflow import metrics
+from aisleflow import metrics, tracing
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.events import ShelfScan, StockMovement, dump
@@ -31,15 +29,18 @@ from schemas.reading import (
     read_stock_movement,
     read_transaction,
 )
-from stream_processors.engine.dead_letters import CannotBury, DeadLetter, DeadLetterBox
+from stream_processors.engine import dead_letters
+from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
+from stream_processors.engine.strays import Stray, Strays
 from stream_processors.stock.history import SkuKey, StockHistory
 from stream_processors.stock.ledger import STEP, Discrepancy, Movement, Position, derive, fits, fold
 
 RECEIPT_NAMESPACE = UUID("5f6f3a52-2f0c-5c8e-9a43-0f6f8d1c7a11")
 ANNOUNCEMENT_NAMESPACE = UUID("c1f5f2f8-7a65-5b5c-8f0e-6a2f4a9b3d22")
 MOST_POSITIONS = 400_000
+COMPLAINT = "transfers could not be announced to the shops that they go to"
 
 EVENT_ID_COLUMNS = ("event_id",)
 MOVEMENT_COLUMNS = (
@@ -62,6 +63,7 @@ class Cycle:
 
     facts: dict[str, list[Movement]] = field(default_factory=dict)
     refused: list[DeadLetter] = field(default_factory=list)
+    strays: list[Stray] = field(default_factory=list)
     records: int = 0
 
 
@@ -157,30 +159,36 @@ def decimal(quantity: int) -> str:
     return f"{Decimal(quantity) / STEP:f}"
 
 
-def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cycle:
-    """Read the records of a cycle, each judged alone. The first of an identity holds.
+def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int, partitions: int) -> Cycle:
+    """Read the records of a cycle, each judged alone; the first of an identity holds. Those of stores that belong to another of
+    ``partitions`` are set aside.
 
-    Receipts that cannot be read are another worker's to bury.
+    Receipts that cannot be read, and those that lie elsewhere, are the business of the workers that derive visits.
     """
-    cycle = Cycle()
+    strays, receipt_strays = Strays(partitions), Strays(partitions)
+    cycle = Cycle(strays=strays.found)
     for batch in batches:
         topic = batch.tp.topic.removeprefix(prefix)
         for record in batch.records:
             latest_ms = record.timestamp + max_future_ms
             if topic == topics.TRANSACTIONS.name:
                 receipt = Refusal("", "") if record.value is None else read_transaction(record.value, latest_ms)
-                if isinstance(receipt, TransactionFact) and receipt.lines:
+                if isinstance(receipt, Refusal) or not receipt.lines:
+                    continue
+                if not receipt_strays.takes(batch, record, receipt.store_id):
                     receipt.arrived = record.timestamp
                     cycle.facts.setdefault(receipt_id(receipt), sales_of(receipt))
                 continue
             reads = read_shelf_scan if topic == topics.SHELF_SCANS.name else read_stock_movement
             found = Refusal("", "has no value") if record.value is None else reads(record.value, latest_ms)
             if isinstance(found, Refusal):
+                place = batch.tp.topic, batch.tp.partition, record.offset
+                traceparent = tracing.traceparent_of(record.headers)
                 cycle.refused.append(
-                    DeadLetter(
-                        *(batch.tp.topic, batch.tp.partition, record.offset, record.key, record.value, "read", found)
-                    )
+                    DeadLetter(*place, record.key, record.value, "read", found, traceparent=traceparent)
                 )
+            elif strays.takes(batch, record, found.store_id):
+                continue
             elif isinstance(found, ShelfScan):
                 cycle.facts.setdefault(found.event_id.lower(), sightings_of(found, record.timestamp))
             else:
@@ -194,19 +202,11 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int) -> Cyc
 class StockDerivation:
     """The positions that a worker holds, and the cycle over them."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        sink: ClickHouseSink,
-        history: StockHistory,
-        dead_letters: DeadLetterBox,
-        producer: Producer,
-    ) -> None:
+    def __init__(self, settings: Settings, sink: ClickHouseSink, history: StockHistory, letters: DeadLetterBox) -> None:
         self._settings = settings
         self._sink = sink
         self._history = history
-        self._dead_letters = dead_letters
-        self._producer = producer
+        self._letters = letters
         self._positions: dict[SkuKey, Position] = {}
         self._latest: set[str] = set()
         """Identities that the cycle finished last has stored: the next one was looked up before."""
@@ -218,7 +218,8 @@ class StockDerivation:
     async def prepare(self, batches: Sequence[RecordBatch]) -> Prepared:
         """Read a cycle's records and ask ClickHouse which of them it holds. Changes nothing."""
         token = hashlib.sha256(" ".join(sorted(batch.offsets for batch in batches)).encode()).hexdigest()[:32]
-        cycle = read(batches, self._settings.topic_prefix, self._settings.max_future_minutes * 60_000)
+        chosen = self._settings
+        cycle = read(batches, chosen.topic_prefix, chosen.max_future_minutes * 60_000, chosen.store_partitions)
         ids = list(cycle.facts)
         return Prepared(
             token, cycle, await self._sink.until_answered(self._history.stored_events, ids) if ids else set()
@@ -231,7 +232,10 @@ class StockDerivation:
             CannotWrite, CannotBury: nothing may be acknowledged; the worker must stop.
         """
         cycle, token, positions = prepared.cycle, prepared.token, self._positions
-        await self._dead_letters.put(cycle.refused)
+        await self._letters.put(cycle.refused)
+        await self._letters.move(cycle.strays)
+        refused = dead_letters.letter_rows(cycle.refused)
+        await self._sink.insert(dead_letters.TABLE, dead_letters.COLUMNS, refused, token)
         stored = prepared.stored | (self._latest & cycle.facts.keys())
         new_ids = [identity for identity in cycle.facts if identity not in stored]
         new = [movement for identity in new_ids for movement in cycle.facts[identity]]
@@ -296,23 +300,9 @@ class StockDerivation:
         return {key: positions[key] for key in by_sku.keys() | late}, list(rows.values())
 
     async def _announce(self, transfers: Sequence[Movement]) -> None:
-        if transfers:
-            await asyncio.to_thread(self._send, [announcement_of(transfer) for transfer in transfers])
-
-    def _send(self, announcements: Sequence[StockMovement]) -> None:
-        failures: list[str] = []
-
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
-                failures.append(str(error))
-
         topic = self._settings.topic_prefix + topics.STOCK_MOVEMENTS.name
-        for announcement in announcements:
-            self._producer.produce(topic, dump(announcement), announcement.store_id.encode(), on_delivery=delivered)
-        if self._producer.flush() or failures:
-            raise CannotBury(
-                f"{len(failures)} transfers could not be announced to the shops they go to: {failures[:1]}"
-            )
+        said = [announcement_of(transfer) for transfer in transfers]
+        await self._letters.publish([(topic, one.store_id.encode(), dump(one), []) for one in said], COMPLAINT)
 
 
 def movement_rows(movements: Iterable[Movement]) -> list[tuple[Any, ...]]:

@@ -16,12 +16,13 @@ from aiokafka.structs import ConsumerRecord
 from clickhouse_connect.driver.client import Client
 from faust.types import TP
 
-from aisleflow.clients import clickhouse_client
+from aisleflow.clients import clickhouse_client, partition_of
 from aisleflow.settings import Settings
 from schemas.topics import SHELF_SCANS, STOCK_MOVEMENTS, TRANSACTIONS
 from stream_processors.engine.dead_letters import DeadLetter
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
+from stream_processors.engine.strays import Stray
 from stream_processors.stock.derivation import StockDerivation
 from stream_processors.stock.history import StockHistory
 
@@ -50,17 +51,17 @@ class Kept:
 
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
+        self.strays: list[Stray] = []
         self.produced: list[Record] = []
 
     async def put(self, letters: list[DeadLetter]) -> None:
         self.letters += letters
 
-    def produce(self, topic: str, value: bytes, key: bytes, on_delivery: Any) -> None:
-        self.produced.append((topic, value))
-        on_delivery(None, None)
+    async def move(self, strays: list[Stray]) -> None:
+        self.strays += strays
 
-    def flush(self) -> int:
-        return 0
+    async def publish(self, records: list[Any], complaint: str) -> None:
+        self.produced += [(topic, value) for topic, _, value, _ in records]
 
 
 class Shop:
@@ -77,7 +78,7 @@ class Shop:
         self.sink = MortalSink(self.client)
         self.sink.dies_before = dies_before
         kept: Any = self.kept
-        self.derivation = StockDerivation(self.settings, self.sink, StockHistory(self.client), kept, kept)
+        self.derivation = StockDerivation(self.settings, self.sink, StockHistory(self.client), kept)
 
     def move(self, kind: str, quantity: float | str, minute: int = 0, **changes: Any) -> Record:
         """A movement of article A, some minutes after nine."""
@@ -98,14 +99,16 @@ class Shop:
         said = {"store_id": self.store, "transaction_id": name, "timestamp": at, "basket_value": "9", "lines": lines}
         return RECEIPTS, json.dumps(said).encode()
 
-    def batches(self, *records: Record) -> list[RecordBatch]:
+    def batches(self, *records: Record, partition: int = 0) -> list[RecordBatch]:
         """The batches in which a fetch brings these records."""
         by_topic: dict[str, list[Any]] = {}
         for topic, value in records:
             self._offset += 1
-            record: Any = ConsumerRecord(topic, 0, self._offset, ARRIVED, 0, b"key", value, None, 3, len(value), ())
+            record: Any = ConsumerRecord(
+                topic, partition, self._offset, ARRIVED, 0, b"key", value, None, 3, len(value), ()
+            )
             by_topic.setdefault(topic, []).append(record)
-        return [RecordBatch(TP(topic, 0), found) for topic, found in by_topic.items()]
+        return [RecordBatch(TP(topic, partition), found) for topic, found in by_topic.items()]
 
     async def read(self, *records: Record) -> None:
         """A cycle from end to end."""
@@ -138,7 +141,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def database(clickhouse: str, make_world: Any) -> Settings:
-    found: Settings = make_world(None, clickhouse)
+    found: Settings = make_world(None, clickhouse, store_partitions=1)
     return found
 
 
@@ -221,6 +224,18 @@ async def test_a_photo_of_an_empty_shelf_is_a_reason_to_count(shop: Shop) -> Non
     assert [gap[:2] for gap in shop.gaps()] == [("A", "COUNT"), ("B", "")]
     assert shop.positions() == [("A", 4, 0, 0, True, False, 2), ("B", 4, 0, 0, True, False, 2)]
     assert [letter.source_topic for letter in shop.kept.letters] == [SHELF_SCANS.name]
+
+
+async def test_what_lies_in_a_wrong_partition_is_moved_and_not_derived_there(shop: Shop, database: Settings) -> None:
+    shop.settings = database.model_copy(update={"store_partitions": 8})
+    shop.restart()
+    here = partition_of(shop.store, 8)
+    records = [shop.move("COUNT", 4), shop.receipt("T", 5, A=1)]
+    await shop.derivation.finish(await shop.derivation.prepare(shop.batches(*records, partition=(here + 1) % 8)))
+    assert shop.positions() == []
+    assert [stray.topic for stray in shop.kept.strays] == [MOVES], "receipts are moved by the workers of visits"
+    await shop.derivation.finish(await shop.derivation.prepare(shop.batches(*records, partition=here)))
+    assert shop.positions() == [("A", 3, 0, 0, True, False, 2)]
 
 
 async def test_what_cannot_be_is_buried_with_its_bytes(shop: Shop) -> None:
