@@ -222,7 +222,7 @@ def test_pods_have_no_more_rights_than_they_need(overlay: tuple[str, list[Manife
 
 
 def test_probes_ask_ports_that_are_open() -> None:
-    ports = {"api": "AISLEFLOW_API_PORT", "worker": "AISLEFLOW_METRICS_PORT"}
+    ports = {"api": "AISLEFLOW_API_PORT", "worker": "AISLEFLOW_METRICS_PORT", "stock-worker": "AISLEFLOW_METRICS_PORT"}
     probed = set()
     for manifest in _files(FOLDER / "small"):
         for container in _containers(manifest):
@@ -239,6 +239,7 @@ def test_probes_ask_ports_that_are_open() -> None:
     assert probed == {
         ("api", "/login"),
         ("worker", "/metrics"),
+        ("stock-worker", "/metrics"),
         ("kafka", None),
         ("clickhouse", "/ping"),
         ("grafana", "/api/health"),
@@ -353,11 +354,12 @@ def test_our_own_programs_reach_what_they_need_and_nothing_else(overlay: tuple[s
     kafka, clickhouse = {"aisleflow/part": "kafka"}, {"aisleflow/part": "clickhouse"}
     reach = {
         part: (allowed(part, kafka, 9092), allowed(part, clickhouse, 8123))
-        for part in ("api", "worker", "topics", "migrate", "grafana")
+        for part in ("api", "worker", "stock-worker", "topics", "migrate", "grafana")
     }
     assert reach == {
         "api": (True, True),
         "worker": (True, True),
+        "stock-worker": (True, True),
         "topics": (True, False),
         "migrate": (False, True),
         "grafana": (False, True),
@@ -380,6 +382,37 @@ def test_the_small_one_is_what_compose_is() -> None:
     }
     assert environment("clickhouse").keys() == COMPOSE["clickhouse"]["environment"].keys()
     assert documents["ConfigMap", "aisleflow"]["data"]["AISLEFLOW_STORE_PARTITIONS"] == str(STORE_PARTITIONS)
+
+
+def test_grafana_has_what_it_has_in_compose() -> None:
+    named = {
+        path
+        for one in yaml.safe_load((ROOT / "grafana/kustomization.yaml").read_text())["configMapGenerator"]
+        for path in one["files"]
+    }
+    files = [*(ROOT / "grafana/dashboards").glob("*.json"), *(ROOT / "grafana/provisioning").glob("*/*.yaml")]
+    assert named == {str(path.relative_to(ROOT / "grafana")) for path in files}
+    [deployment] = [
+        one for one in _files(FOLDER / "small") if (one["kind"], one["metadata"]["name"]) == ("Deployment", "grafana")
+    ]
+    [container] = _containers(deployment)
+    given = {one["name"]: one.get("value") for one in container["env"]}
+    composed = COMPOSE["grafana"]["environment"]
+    assert given.keys() == composed.keys()
+    assert all(value is None or value == composed[name] for name, value in given.items())
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts >= {volume.split(":")[1] for volume in COMPOSE["grafana"]["volumes"]}
+    [provisioning] = [one for one in deployment["spec"]["template"]["spec"]["volumes"] if one["name"] == "provisioning"]
+    placed = {f"provisioning/{item['path']}" for item in provisioning["configMap"]["items"]}
+    assert placed == {path for path in named if path.startswith("provisioning/")}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_program_of_compose_runs_there(name: str) -> None:
+    ours = {tuple(one["args"]) for manifest in _files(FOLDER / name) for one in _containers(manifest) if "args" in one}
+    composed = {tuple(one["command"]) for one in COMPOSE.values() if one.get("build") and "profiles" not in one}
+    # The small one opens Kafka to nobody outside, so it has no doors.
+    assert ours == composed - ({("gate",)} if name == "small" else set())
 
 
 def test_the_chain_s_numbers_and_names_fit_together() -> None:
