@@ -266,7 +266,8 @@ class Video:
         self._path = path
         self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._frames = 0
-        code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])  # type: ignore[attr-defined]
+        # Unused without the extra `vision`, of whose stubs it complains.
+        code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])  # type: ignore[attr-defined,unused-ignore]
         self._writer: Any = cv2.VideoWriter(str(self._partial), code, fps, size)
         if not self._writer.isOpened():
             self.drop()
