@@ -460,5 +460,22 @@ def test_the_chain_s_numbers_and_names_fit_together() -> None:
         assert data["AISLEFLOW_KAFKA_CA_FILE"].startswith(f"{mount['mountPath']}/")
 
 
+if _kustomizes():
+
+    def test_kustomize_gives_the_chain_s_parts_their_users() -> None:
+        """What only the build puts together: patches of Kafka's users, and ClickHouse's users file in the operator's resource."""
+        built = subprocess.run(
+            ["kubectl", "kustomize", FOLDER / "chain"], capture_output=True, text=True, check=True
+        ).stdout
+        documents = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(built)}
+        files = documents["ClickHouseInstallation", "aisleflow"]["spec"]["configuration"]["files"]
+        assert files["users.d/aisleflow.xml"] == (ROOT / "infra/clickhouse/users.xml").read_text()
+        for part, user in (("worker", "worker"), ("stock-worker", "worker"), ("api", "api"), ("gate", "gate")):
+            [container] = _containers(documents["Deployment", part])
+            variables = {one["name"]: one.get("value") for one in container["env"]}
+            assert variables["AISLEFLOW_KAFKA_USER"] == f"aisleflow-{user}"
+            assert "AISLEFLOW_CLICKHOUSE_URL" in variables, "a patch adds to what the base says"
+
+
 def test_each_user_of_the_chain_s_kafka_may_do_what_its_part_does_and_no_more() -> None:
     assert kafka_users.FILE.read_text() == kafka_users.text(), "run `python -m tests.infra.kafka_users`"
