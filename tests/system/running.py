@@ -85,7 +85,7 @@ class System:
     def is_ready(self) -> bool:
         """Whether every part is."""
         states = self.states()
-        return set(states.values()) == {"ready"} and len(states) == 3 + self.workers
+        return set(states.values()) == {"ready"} and len(states) >= 3 + self.workers
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a part, if it runs."""
