@@ -5,10 +5,10 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import platformdirs
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aisleflow import secrets
@@ -84,6 +84,24 @@ class Settings(BaseSettings):
     )
     cycle_ms: int = Field(200, ge=10, le=10_000, description="How long a worker gathers records before it derives.")
     max_batch_records: int = Field(20_000, ge=1, description="Most records a worker derives at once.")
+    retention_events_days: int = Field(
+        396, ge=1, le=36_500, description="Days for which ClickHouse keeps events, zone visits, queues and anomalies."
+    )
+    retention_results_days: int = Field(
+        761, ge=1, le=36_500, description="Days for which ClickHouse keeps visits and transactions."
+    )
+    retention_health_days: int = Field(
+        14, ge=1, le=36_500, description="Days for which ClickHouse keeps what workers tell of themselves."
+    )
+    retention_dead_letters_days: int = Field(
+        90, ge=1, le=36_500, description="Days for which Kafka and ClickHouse keep dead letters."
+    )
+    retention_topics_days: int = Field(
+        30,
+        ge=1,
+        le=36_500,
+        description="Days for which Kafka keeps facts and alerts; at most as many as events are kept.",
+    )
     camera_model: Path | None = Field(None, description="YOLO detector exported to OpenVINO (a folder) for `camera`.")
     shelf_model: Path | None = Field(
         None, description="YOLO detector of products (an OpenVINO folder, .onnx or .tflite) for `shelf`."
@@ -102,6 +120,16 @@ class Settings(BaseSettings):
     )
     alert_email: str | None = Field(None, description="E-mail addresses that Grafana's alerts go to, comma-separated.")
     alert_webhook: SecretStr | None = Field(None, description="URL that Grafana's alerts are posted to.")
+
+    @model_validator(mode="after")
+    def _kept_in_step(self) -> Self:
+        """What is derived must outlive what it is derived from, and known ids what Kafka may deliver again."""
+        if not self.retention_topics_days <= self.retention_events_days <= self.retention_results_days:
+            raise ValueError(
+                "AISLEFLOW_RETENTION_TOPICS_DAYS may not be more than AISLEFLOW_RETENTION_EVENTS_DAYS, nor these more than "
+                "AISLEFLOW_RETENTION_RESULTS_DAYS"
+            )
+        return self
 
     @property
     def kafka_bootstrap(self) -> str:

@@ -15,7 +15,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -519,7 +519,7 @@ class Derivation:
                 continue
             stores[name] = Store(calendar)
             if name in named_layouts:
-                dates = await self._sink.until_answered(self._history.days_of, calendar)
+                dates = await self._sink.until_answered(self._history.days_of, calendar, self._kept_since())
                 restored = await self._open(stores, {name: dates})
                 for day in restored:
                     # Rows tell which layout they follow by its timestamp alone, and a layout may be mended under its
@@ -527,6 +527,12 @@ class Derivation:
                     day.rewrite()
                 fresh |= restored
         return fresh
+
+    def _kept_since(self) -> date:
+        """The first day none of whose events can have expired."""
+        # A sender's clock may be ahead, and a business day begins in another date of UTC.
+        slack = timedelta(minutes=self._settings.max_future_minutes, days=2)
+        return (datetime.now(UTC) - timedelta(days=self._settings.retention_events_days) + slack).date()
 
     async def _open_days(self, stores: dict[str, Store], by_store: Mapping[str, StoreFacts]) -> set[StoreDay]:
         """Load every store day that the cycle touches and memory lacks, in one go.

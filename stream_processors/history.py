@@ -90,10 +90,11 @@ class History:
         rows = self._rows(query, {"stores": tuple(store_ids)})
         return {store_id: stored_layout(layout) for store_id, layout in rows}
 
-    def days_of(self, calendar: StoreCalendar) -> set[date]:
+    def days_of(self, calendar: StoreCalendar, kept_since: date = date.min) -> set[date]:
         """Every business day on which a store has facts, and those beside them that an older layout may have made.
 
-        Days whose facts have expired stay as they are.
+        Days whose facts have expired stay as they are. Facts of days before ``kept_since`` may have, in part: if the visits
+        of these days were made from more events than there are, none of these days is among the answer.
         """
         query = """SELECT toUnixTimestamp(toDateTime(toDate(timestamp), 'UTC')) FROM events WHERE store_id = %(store)s
             UNION DISTINCT SELECT toUnixTimestamp(toDateTime(toDate(timestamp), 'UTC')) FROM transactions
@@ -106,7 +107,14 @@ class History:
         query = """SELECT toString(business_day) FROM visits WHERE store_id = %(store)s
             UNION DISTINCT SELECT toString(business_day) FROM queue_depth WHERE store_id = %(store)s"""
         written = {date.fromisoformat(row[0]) for row in self._rows(query, {"store": calendar.store_id})}
-        return days | {day for day in written if {day - timedelta(days=1), day + timedelta(days=1)} & days}
+        days |= {day for day in written if {day - timedelta(days=1), day + timedelta(days=1)} & days}
+        if any(day < kept_since for day in days):
+            query = """SELECT (SELECT sum(events) FROM visits FINAL WHERE store_id = %(store)s AND business_day < %(since)s)
+                > (SELECT count() FROM events FINAL WHERE store_id = %(store)s AND toDate(timestamp) <= %(since)s)"""
+            keys = {"store": calendar.store_id, "since": kept_since.isoformat()}
+            if any(expired for (expired,) in self._rows(query, keys)):
+                days = {day for day in days if day >= kept_since}
+        return days
 
     def events_of_visits(self, visits: Sequence[tuple[StoreDay, str]]) -> dict[tuple[StoreDay, str], list[VisitFact]]:
         """All stored events of some visits."""

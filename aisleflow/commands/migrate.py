@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL that would run, and run nothing.")] = False,
 ) -> None:
-    """Create or update ClickHouse's tables; safe to run again."""
+    """Create or update ClickHouse's tables, and how long they keep their rows (AISLEFLOW_RETENTION_*); safe to run again."""
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from aisleflow.settings import settings
@@ -43,7 +43,27 @@ def apply(settings: Settings) -> list[str]:
     client, database = _client(settings)
     with client:
         migrations.create_database(client, database, replicated=settings.clickhouse_replicated)
-        return [f"{m.number:04}_{m.name}" for m in migrations.migrate(client)]
+        applied = [f"{m.number:04}_{m.name}" for m in migrations.migrate(client)]
+        retain(client, settings)
+        return applied
+
+
+def retain(client: Client, settings: Settings) -> list[str]:
+    """Have the tables keep their rows as long as the settings say; the statements that it took."""
+    from schemas import retention
+
+    query = "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
+    days: dict[retention.Class, int] = {
+        "events": settings.retention_events_days,
+        "results": settings.retention_results_days,
+        "health": settings.retention_health_days,
+        "dead_letters": settings.retention_dead_letters_days,
+    }
+    created = {str(name): str(sql) for name, sql in client.query(query).result_rows}
+    statements = list(retention.statements(created, days))
+    for statement in statements:
+        client.command(statement)
+    return statements
 
 
 def pending_sql(settings: Settings) -> str:

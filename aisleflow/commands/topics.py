@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
     from aisleflow.settings import Settings
+    from schemas.topics import Topic
 
 
 class TopicsError(RuntimeError):
@@ -15,7 +18,7 @@ class TopicsError(RuntimeError):
 
 
 def topics() -> None:
-    """Create every topic that is missing; existing ones are checked and left alone."""
+    """Create every topic that is missing; existing ones are checked, and keep their records as AISLEFLOW_RETENTION_* says."""
     from confluent_kafka import KafkaException
 
     from aisleflow.settings import as_kafka_user, settings
@@ -51,7 +54,7 @@ def ensure(settings: Settings, timeout_s: float = 30) -> list[str]:
     partitions = {name: topic.partitions_of(settings.store_partitions) for name, topic in wanted.items()}
     there = admin.list_topics(timeout=timeout_s).topics
     missing = [
-        NewTopic(name, partitions[name], settings.topic_replication, config=topic.config)
+        NewTopic(name, partitions[name], settings.topic_replication, config=_config(topic, settings))
         for name, topic in wanted.items()
         if name not in there
     ]
@@ -76,4 +79,38 @@ def ensure(settings: Settings, timeout_s: float = 30) -> list[str]:
                 "was created, use another AISLEFLOW_TOPIC_PREFIX and publish again, or delete the topic if its facts are "
                 "not needed"
             )
+    _retain(admin, {name: _config(topic, settings)["retention.ms"] for name, topic in wanted.items()}, timeout_s)
     return created
+
+
+def _config(topic: Topic, settings: Settings) -> dict[str, str]:
+    """A topic's settings, with the time that its records are kept."""
+    if topic.compacted:
+        return topic.config
+    days = settings.retention_topics_days if topic.event is not None else settings.retention_dead_letters_days
+    return {**topic.config, "retention.ms": str(days * 24 * 3600 * 1000)}
+
+
+def _retain(admin: AdminClient, wanted: dict[str, str], timeout_s: float) -> None:
+    """Have topics that are there keep their records for so many milliseconds (-1: for ever)."""
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]
+        AlterConfigOpType,
+        ConfigEntry,
+        ConfigResource,
+        ResourceType,
+    )
+
+    asked = [ConfigResource(ResourceType.TOPIC, name) for name in wanted]
+    other = [
+        ConfigResource(
+            ResourceType.TOPIC,
+            resource.name,
+            incremental_configs=[
+                ConfigEntry("retention.ms", wanted[resource.name], incremental_operation=AlterConfigOpType.SET)
+            ],
+        )
+        for resource, answer in admin.describe_configs(asked, request_timeout=timeout_s).items()
+        if answer.result()["retention.ms"].value != wanted[resource.name]
+    ]
+    for answer in (admin.incremental_alter_configs(other, request_timeout=timeout_s) if other else {}).values():
+        answer.result()
