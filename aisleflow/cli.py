@@ -4,6 +4,7 @@ import typer
 
 from aisleflow.commands import (
     api,
+    backup,
     camera,
     capacity,
     clean,
@@ -45,6 +46,8 @@ app.command()(topics.topics)
 app.command()(worker.worker)
 app.command()(gate.gate)
 app.command()(rederive.rederive)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(api.api)
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -144,12 +144,21 @@ class Supervisor:
         settings: whose ``kafka`` and ``clickhouse_url``, when set, name the user's own servers.
         extra: further parts, started when everything else is ready (the demo's simulator).
         console: where to tell people what happens.
+        servers_only: start Kafka and ClickHouse, as they are, and nothing else: for a backup.
     """
 
-    def __init__(self, settings: Settings, *, extra: Sequence[Part] = (), console: Console | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        extra: Sequence[Part] = (),
+        console: Console | None = None,
+        servers_only: bool = False,
+    ) -> None:
         self.data_dir = settings.data_dir.expanduser().resolve()
         self.console = console or Console(stderr=True)
         self._extra = extra
+        self._servers_only = servers_only
         self._own_kafka = bool(settings.kafka)
         self._own_clickhouse = bool(settings.clickhouse_url)
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -334,12 +343,14 @@ class Supervisor:
 
     async def _work(self, body: Callable[[], Awaitable[int]] | None) -> int:
         began = time.monotonic()
-        servers, programs = self.servers(), self.programs()
+        servers, programs = self.servers(), [] if self._servers_only else self.programs()
         await self._check_ports([*servers, *programs, *self._extra])
         if not self._own_kafka:
             await self._fetch_kafka()
         with self.console.status("Starting Kafka and ClickHouse"):
             await self._start(servers)
+        if self._servers_only:
+            return 0 if body is None else await body()
         with self.console.status("Preparing tables and topics"):
             await asyncio.to_thread(self.prepare)
         with self.console.status("Starting workers and the API"):
