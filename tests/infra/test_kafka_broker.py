@@ -5,19 +5,25 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
+from aisleflow.clients import kafka_config
 from aisleflow.commands import topics
 from aisleflow.settings import Settings
 from infra.kafka import broker
 from infra.kafka.broker import Broker, BrokerError
 from schemas.topics import TOPICS
-from tests.conftest import free_port, running_kafka
+from stream_processors.engine.worker import credentials
+from tests.conftest import free_port, process, running_kafka
 
 
 def test_the_broker_listens_on_loopback_only_and_makes_no_topics(tmp_path: Path) -> None:
@@ -174,3 +180,54 @@ def test_topics_without_kafka_is_an_error(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, kafka=f"127.0.0.1:{free_port()}", data_dir=tmp_path)
     with pytest.raises(KafkaException):
         topics.ensure(settings, timeout_s=1)
+
+
+@pytest.mark.system
+def test_a_broker_is_secured_and_its_passwords_are_changed_later(tmp_path: Path) -> None:
+    with running_kafka(tmp_path / "kafka", free_port()) as address:
+        create(address, "kept", 1)
+    assert not (tmp_path / "kafka" / "secured").exists()
+    first, second = {"admin": "a" * 20, "broker": "b" * 20}, {"admin": "c" * 20, "broker": "d" * 20}
+    for users, others in ((first, second), (second, first)):
+        with running_kafka(tmp_path / "kafka", port := free_port(), users):
+            own = Broker(tmp_path, port, 0, users=users)
+            assert "kept" in AdminClient(own.client("admin")).list_topics(timeout=10).topics
+            assert not broker.answers(replace(own, users=others).client("admin"), 3)
+            assert not broker.answers(f"127.0.0.1:{port}", 3)
+    with running_kafka(tmp_path / "kafka", free_port()) as address:
+        assert "kept" in AdminClient({"bootstrap.servers": address}).list_topics(timeout=10).topics
+    assert not (tmp_path / "kafka" / "secured").exists(), "who ran it in the open may have changed its users"
+
+
+@pytest.mark.system
+async def test_your_own_kafka_with_tls_and_a_password(tmp_path: Path) -> None:
+    """SASL_SSL with a certificate authority of one's own: by librdkafka, and by aiokafka as Faust makes it."""
+    openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    openssl += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", "key.pem", "-out", "ca.pem"]
+    subprocess.run(openssl, cwd=tmp_path, check=True, capture_output=True)
+    users = {"admin": "a" * 20, "broker": "b" * 20}
+    own = Broker(tmp_path / "kafka", free_port(), free_port(), heap_mb=256, users=users)
+    own.prepare()
+    own.secure()
+    (tmp_path / "both.pem").write_text((tmp_path / "key.pem").read_text() + (tmp_path / "ca.pem").read_text())
+    tls = {
+        "listener.security.protocol.map": "CLIENTS:SASL_SSL,CONTROLLER:SASL_PLAINTEXT",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": tmp_path / "both.pem",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": tmp_path / "ca.pem",
+    }
+    own.properties_file.write_text(own.properties() + "".join(f"{name}={value}\n" for name, value in tls.items()))
+    chosen: dict[str, Any] = {"kafka_user": "admin", "kafka_password": "a" * 20, "kafka_ca_file": tmp_path / "ca.pem"}
+    settings = Settings(_env_file=None, kafka=f"127.0.0.1:{own.port}", kafka_security_protocol="SASL_SSL", **chosen)
+    config = kafka_config(settings)
+    environment = {**os.environ, **own.environment()}
+    with process(own.command(), tmp_path / "kafka.log", lambda: broker.answers(config), environment):
+        assert not broker.answers({name: value for name, value in config.items() if name != "ssl.ca.location"}, 2)
+        assert not broker.answers({**config, "sasl.password": "wrong"}, 2)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka_bootstrap, **credentials_to_aiokafka_auth(credentials(settings))
+        )
+        await consumer.start()
+        assert await consumer.topics() == set()
+        await consumer.stop()

@@ -20,15 +20,17 @@ from urllib.request import Request, urlopen
 import pytest
 from typer.testing import CliRunner
 
+from aisleflow import secrets
 from aisleflow.cli import app
 from aisleflow.settings import Settings, settings
 from aisleflow.supervisor import environment
+from infra.kafka.broker import SUPER_USERS
 from tests.conftest import free_port, process
 
 pytestmark = pytest.mark.system
 # With what breaks a URL that is taken apart carelessly.
 MARK = "MARKED"
-WRITER, ANALYST, KEY = f"{MARK}-writer-1", f"{MARK}-analyst-2", f"{MARK}-key-3"
+WRITER, ANALYST, KEY, KAFKA = f"{MARK}-writer-1", f"{MARK}-analyst-2", f"{MARK}-key-3", f"{MARK}-kafka-4"
 EVENT = {
     "event_id": "550e8400-e29b-41d4-a716-446655440000", "store_id": "S", "camera_id": "C", "visitor_id": f"{MARK}-visitor",
     "event_type": "ENTRY", "timestamp": "2026-03-03T14:22:10Z", "confidence": 0.9,
@@ -56,12 +58,15 @@ class System:
         self.data = folder / "data"
         self.data.mkdir(mode=0o700)
         secret = self.data / "secrets.json"
-        secret.write_text(json.dumps({"clickhouse_writer": WRITER, "clickhouse_analyst": ANALYST}))
+        known = secrets.Secrets(clickhouse_writer=WRITER, clickhouse_analyst=ANALYST, kafka=KAFKA)
+        secret.write_text(known.model_dump_json())
+        #: At the secured Kafka; a digest, so they hold no mark.
+        self.kafka_passwords = [known.kafka_password(user) for user in (*SUPER_USERS, *secrets.KAFKA_PARTS)]
         secret.chmod(0o600)
         self.ports = {name: free_port() for name in ("api", "kafka", "kafka_controller", "clickhouse", "metrics")}
         self.variables = {f"AISLEFLOW_{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         self.variables |= {"AISLEFLOW_DATA_DIR": str(self.data), "AISLEFLOW_API_KEYS": KEY}
-        self.variables |= {"AISLEFLOW_LOG_LEVEL": "DEBUG"}
+        self.variables |= {"AISLEFLOW_LOG_LEVEL": "DEBUG", "AISLEFLOW_KAFKA_SECURE": "true"}
 
     def states(self) -> dict[str, Any]:
         try:
@@ -71,7 +76,7 @@ class System:
         return parts
 
     def ready(self) -> bool:
-        return [part["state"] for part in self.states().values()] == ["ready"] * 4
+        return [part["state"] for part in self.states().values()] == ["ready"] * 5
 
     def ask(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str]:
         request = Request(f"http://127.0.0.1:{self.ports['api']}{path}", body, headers)
@@ -168,7 +173,14 @@ def assert_secret(system: System) -> None:
     # What somebody asks for stands in the log line of the request, by its path; nothing else that is marked does.
     cited = [line for line in said.splitlines() if MARK in line and f'"endpoint": "/stores/{MARK}x' not in line]
     assert cited == []
-    assert MARK not in command_lines()
+    lines = command_lines()
+    assert MARK not in lines
+    files = (
+        said
+        + (system.data / "kafka" / "server.properties").read_text()
+        + (system.data / "kafka" / "secured").read_text()
+    )
+    assert not [password for password in system.kafka_passwords if password in lines + files]
     assert (system.data / "secrets.json").stat().st_mode & 0o077 == 0
     assert system.data.stat().st_mode & 0o077 == 0
 
