@@ -71,6 +71,11 @@ def doors(prefix: str) -> str:
     return f"^{re.escape(prefix)}({names}){re.escape(DOOR)}"
 
 
+def group(settings: Settings) -> str:
+    """The consumer group of the gates."""
+    return f"{settings.consumer_group}.gate"
+
+
 class Gate:
     """One reader of all doors; several share them as a consumer group does."""
 
@@ -81,7 +86,7 @@ class Gate:
         self._consumer = Consumer(
             {
                 **kafka_config(settings),
-                "group.id": f"{settings.consumer_group}.gate",
+                "group.id": group(settings),
                 "client.id": "aisleflow-gate",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",

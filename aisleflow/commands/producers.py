@@ -62,11 +62,14 @@ def add(
 
 @app.command("list")
 def list_() -> None:
-    """Show the producers there are, and the topics they may write to."""
+    """Show the producers there are, the topics they may write to, and how many records the gate has not passed on yet."""
     with _kafka() as settings:
         found = producers(settings)
+        late = waiting(settings, sorted({door for doors in found.values() for door in doors}))
     for name, doors in found.items():
         typer.echo(f"{name:24} {' '.join(doors)}")
+    for door, count in late.items():
+        typer.echo(f"{count:,} records wait at {door}: does `aisleflow gate` run?")
     if not found:
         typer.echo("no producers; `aisleflow producers add NAME --store STORE` makes one")
 
@@ -153,6 +156,31 @@ def producers(settings: Settings) -> dict[str, list[str]]:
         if inside and grant.operation == access.WRITE and grant.user not in KAFKA_PARTS:
             found.setdefault(grant.user, []).append(grant.name)
     return found
+
+
+def waiting(settings: Settings, doors: list[str]) -> dict[str, int]:
+    """Records that the gate has not passed on, at the doors where there are any.
+
+    Raises:
+        KafkaException: Kafka does not answer or refuses.
+    """
+    from confluent_kafka import Consumer, TopicPartition
+
+    from aisleflow.clients import kafka_config
+    from stream_processors.gate import group
+
+    if not doors:
+        return {}
+    consumer = Consumer({**kafka_config(settings), "group.id": group(settings), "log_level": 2})
+    try:
+        found = {}
+        for place in consumer.committed([TopicPartition(door, 0) for door in doors], timeout=10):
+            first, end = consumer.get_watermark_offsets(place, timeout=10)
+            if end > max(first, place.offset):
+                found[place.topic] = end - max(first, place.offset)
+        return found
+    finally:
+        consumer.close()
 
 
 def door(settings: Settings, topic: str, store_id: str) -> str:

@@ -207,6 +207,9 @@ def test_a_till_writes_its_shops_receipts_and_reads_nothing(kafka: Settings, adm
     mine = receipt("STA", 1)
     assert written(config, "transactions.from.STA", mine) is None
     assert eventually(lambda: mine in read(operator, "transactions", "aisleflow.look"), True)  # type: ignore[operator]
+    assert eventually(lambda: producers.waiting(kafka, ["transactions.from.STA"]), {}) == {}
+    idle = kafka.model_copy(update={"consumer_group": f"{kafka.consumer_group}.idle"})
+    assert producers.waiting(idle, ["transactions.from.STA"]) == {"transactions.from.STA": 1}
     for topic in TOPICS:
         assert written(config, topic, receipt("STA", 2)) == REFUSED
         assert isinstance(read(config, topic, "till-a"), int)
