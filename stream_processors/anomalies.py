@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from schemas.events import AnomalyType, Severity
 from schemas.layouts import StoreCalendar
-from stream_processors.baselines import MISSED, Baselines, Usual
+from stream_processors.baselines import ANY_DAY, MISSED, Baselines, Usual
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -29,10 +29,11 @@ FAR = 3.5
 """So many standard deviations from the usual is no chance, though it is looked for all day long."""
 STALE_VISITORS = 6.0
 """A silence in which fewer than so many visitors usually come may be an empty shop."""
-SURGE_VISITORS = 20
 GROUPS = 1.9
 """Variance over mean of the number of people who come in groups of one to four, mostly alone."""
-LEAST_FOOTFALL = 10.0
+DAY_LUCK = 0.15
+"""Days of one weekday differ by weather and the like: the standard deviation of their visitors over the mean, at least."""
+ENOUGH_FOOTFALL = 20.0
 CAMERA_WORD_MS = 16 * MINUTE_MS
 """A camera reports every five minutes: after three missed reports its last word holds no more."""
 
@@ -80,8 +81,8 @@ class StoreFigures:
     """By camera: its newest event of today."""
     settled: DayFigures = DayFigures()
     """Those of today's visits that began at least ``SETTLED_MS`` before the newest fact."""
-    came_lately: int = 0
-    """Visitors who came in the hour before the newest fact."""
+    came_lately: tuple[int, ...] = (0, 0, 0)
+    """Visitors who came in the last one, two and three hours before the newest fact."""
     baselines: Baselines | None = None
     """What is usual on this weekday; None while that is not known."""
     zone_cameras: Mapping[str, str] = field(default_factory=dict)
@@ -117,12 +118,12 @@ class StoreFigures:
         return None if usual is None else usual * self._busyness()
 
     def _busyness(self) -> float:
-        """Today's visitors over those usual by now, from a half to one: a quiet day makes nothing suspicious."""
+        """Today's visitors over those usual by now on any day, from a half to one: a quiet day makes nothing suspicious."""
         opened = self.calendar.open_since(self.newest)
         if self.baselines is None or opened is None:
             return 1.0
         hours = min(24.0, (self.newest - opened) / HOUR_MS)
-        usual = self.baselines.between("footfall", "", self.hour - hours, self.hour) or 0.0
+        usual = self.baselines.between(ANY_DAY, "", self.hour - hours, self.hour) or 0.0
         return min(1.0, max(0.5, self.today.visitors / usual)) if usual >= 5 else 1.0
 
 
@@ -188,6 +189,8 @@ CALM_MS: Mapping[AnomalyType, int] = {
     "FOOTFALL_SURGE": 30 * MINUTE_MS,
 }
 """An anomaly closes when it has not been found for so long: one that comes and goes is one anomaly, not ten."""
+NOTE_CALM_MS = 60 * MINUTE_MS
+"""The same for a note: what is found ten times a day, since nothing much happens, is one note."""
 
 
 def follow(held: OpenAnomaly | None, finding: Finding | None, at: int) -> OpenAnomaly | None:
@@ -203,7 +206,8 @@ def follow(held: OpenAnomaly | None, finding: Finding | None, at: int) -> OpenAn
     if held is None:
         return None
     calm_since = at if held.calm_since is None else held.calm_since
-    closes = at - calm_since >= CALM_MS[held.finding.type]
+    calm = NOTE_CALM_MS if held.finding.severity == "INFO" else CALM_MS[held.finding.type]
+    closes = at - calm_since >= calm
     return replace(held, calm_since=calm_since, closed_at=calm_since if closes else None)
 
 
@@ -339,32 +343,38 @@ def deviations(part: int, whole: int, mean: float, usual: Usual | None) -> float
     return (part / whole - centre) / math.sqrt(variance)
 
 
-def count_deviations(count: float, expected: float, spread: float) -> float:
-    """How many standard deviations a count of visitors lies above the expected one.
+def count_deviations(count: float, expected: float, spread: float, days: int) -> float:
+    """How many standard deviations a count of visitors lies above the expected one, a median of so many days.
 
     Of square roots, whose variance does not depend on the count (Anscombe, 1948): a quarter for people who come one by one,
-    ``GROUPS`` times that since they come in groups, or what comparable hours differ by if that is more.
+    ``GROUPS`` times that since they come in groups, or what comparable hours differ by if that is more; more by what the median
+    of few days is off by; and ``DAY_LUCK``, since no day is like another.
     """
-    variance = max(GROUPS, spread**2 / max(expected, 1.0)) / 4
+    variance = max(GROUPS, spread**2 / max(expected, 1.0)) / 4 * (1 + math.pi / 2 / days) + DAY_LUCK**2 * expected / 4
     return (math.sqrt(count) - math.sqrt(expected)) / math.sqrt(variance)
 
 
 def _footfall(figures: StoreFigures) -> Iterable[Finding]:
-    """Far fewer or far more visitors in the last hour than usual; only known with history."""
+    """Far fewer or far more visitors than usual in the last hour; where few come, in the last two or three."""
     opened, known = figures.calendar.open_since(figures.newest), figures.usual("footfall")
-    if figures.baselines is None or known is None or opened is None or figures.newest - opened < HOUR_MS:
+    if figures.baselines is None or known is None or opened is None:
         return
-    expected = figures.baselines.between("footfall", "", figures.hour - 1, figures.hour) or 0.0
-    came = figures.came_lately
-    deviation = count_deviations(came, expected, known.spread)
-    counts = {"came": came, "usual": round(expected, 1), "deviations": round(deviation, 2)}
-    words = f"{came} visitors came in the last hour; {expected:.0f} are usual."
-    usually = _usually("In this hour", known, "{:.0f}", " come")
-    if expected >= LEAST_FOOTFALL and came < 0.4 * expected and deviation < -FAR:
+    for hours in range(1, 1 + min(len(figures.came_lately), (figures.newest - opened) // HOUR_MS)):
+        expected = figures.baselines.between("footfall", "", figures.hour - hours, figures.hour) or 0.0
+        if expected >= ENOUGH_FOOTFALL:
+            break
+    else:
+        return
+    came = figures.came_lately[hours - 1]
+    deviation = count_deviations(came, expected, known.spread * math.sqrt(hours), known.days)
+    counts = {"came": came, "usual": round(expected, 1), "hours": hours, "deviations": round(deviation, 2)}
+    words = f"{came} visitors came in the last {'hour' if hours == 1 else f'{hours} hours'}; {expected:.0f} are usual."
+    usually = _usually("In an hour", known, "{:.0f}", " come")
+    if came < 0.4 * expected and deviation < -FAR:
         what_to_do = "Check that the entrance is open and lit, and that its camera sees the door."
         reason = f"no chance: {-deviation:.1f} standard deviations below"
         yield Finding("FOOTFALL_DROP", "", "WARN", words, what_to_do, came, expected, reason, usually, counts)
-    if came >= SURGE_VISITORS and came > 2 * expected and deviation > FAR:
+    if came > 2 * expected and deviation > FAR:
         what_to_do = "Open tills before the queue grows, and call staff to the floor."
         reason = f"no chance: {deviation:.1f} standard deviations above"
         yield Finding("FOOTFALL_SURGE", "", "WARN", words, what_to_do, came, expected, reason, usually, counts)
@@ -444,8 +454,8 @@ def _cameras_down(figures: StoreFigures) -> Iterable[Finding]:
                 minutes,
                 SILENT_MS // MINUTE_MS,
                 reason,
-                "" if missed is None else f"{missed:.1f} people are usual in its view in that time.",
-                {"minutes": minutes} | ({} if missed is None else {"people_missed": round(missed, 1)}),
+                "" if missed is None else f"{missed:.1f} arrivals are usual in its view in that time.",
+                {"minutes": minutes} | ({} if missed is None else {"arrivals_missed": round(missed, 1)}),
             )
 
 
@@ -458,11 +468,11 @@ def _of_silence(figures: StoreFigures, camera: str, last: int) -> tuple[Severity
     if state in ("FROZEN", "OFFLINE"):
         return "CRITICAL", f"it says itself that it is {state.lower()}", missed
     if missed is not None and missed >= MISSED:
-        return "CRITICAL", f"{missed:.0f} people are usual in its view in that time", missed
+        return "CRITICAL", f"{missed:.0f} arrivals are usual in its view in that time", missed
     if state == "ONLINE":
         return "INFO", "it says itself that it is well", missed
     if missed is not None:
-        return "INFO", f"{missed:.0f} people are usual in its view in that time: perhaps nobody passed", missed
+        return "INFO", f"{missed:.0f} arrivals are usual in its view in that time: perhaps nobody passed", missed
     return "CRITICAL", "too little history to tell whether people usually pass it", missed
 
 

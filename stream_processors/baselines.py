@@ -27,9 +27,11 @@ LEAST_DAYS = 7
 HOURS = 24
 ALL_HOURS = 24
 ALL_WEEKDAYS = 0
+ANY_DAY = "footfall of any day"
+"""The footfall of all days together, which stands beside that of the weekday: zones and cameras are only known of all."""
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
-# Over which so many sightings are missing, silence is no chance: e^-12 is once in 160,000 gaps.
+# A silence in which so many minutes with arrivals are missing is no chance: e^-12 is once in 160,000 gaps.
 MISSED = 12.0
 SHORT_DAY = 0.25
 """A day with less than this share of the median day's visitors closed early, or its data is missing."""
@@ -53,9 +55,9 @@ class Past:
 
     hours: dict[date, dict[int, HourFigures]] = field(default_factory=dict)
     zones: dict[date, dict[str, dict[int, int]]] = field(default_factory=dict)
-    """Zone visits that began in the hour, by zone."""
+    """Minutes of the hour in which a zone visit began, by zone: who comes in a group comes in one minute."""
     cameras: dict[date, dict[str, dict[int, int]]] = field(default_factory=dict)
-    """Customers who came into view, by camera."""
+    """Minutes of the hour in which customers came into view, by camera."""
 
 
 class Baseline(NamedTuple):
@@ -96,8 +98,10 @@ class Baselines:
         found = cls(weekday)
         for row in sorted(rows, key=lambda row: row.weekday):
             if row.weekday in (ALL_WEEKDAYS, weekday):
-                table = found.series.setdefault((row.metric, row.subject), np.zeros((HOURS + 1, 4)))
-                table[row.hour] = (row.usual, row.spread, row.days, row.weekday)
+                kept = (row.usual, row.spread, row.days, row.weekday)
+                found.series.setdefault((row.metric, row.subject), np.zeros((HOURS + 1, 4)))[row.hour] = kept
+                if (row.metric, row.weekday) == ("footfall", ALL_WEEKDAYS):
+                    found.series.setdefault((ANY_DAY, ""), np.zeros((HOURS + 1, 4)))[row.hour] = kept
         return found
 
     def at(self, metric: str, hour: int, subject: str = "") -> Usual | None:
@@ -192,7 +196,8 @@ def usable(past: Past, calendar: StoreCalendar, today: date) -> list[date]:
     totals = {day: sum(hour.visitors for hour in past.hours[day].values()) for day in days}
     middle = float(np.median([total for total in totals.values() if total] or [0]))
     days = [day for day in days if totals[day] and totals[day] >= SHORT_DAY * middle]
-    return [day for day in days if day not in _blind_days(past.cameras, days)]
+    blind = _blind_days(past.cameras, days)
+    return [day for day in days if day not in blind]
 
 
 def _is_whole(calendar: StoreCalendar, day: date) -> bool:

@@ -268,13 +268,14 @@ class History:
         for day, hour, *counts in self._rows(query, keys):
             figures = HourFigures._make((*counts, depths.get((day, hour), 0)))
             past.hours.setdefault(date.fromisoformat(day), {})[hour] = figures
-        query = """SELECT toString(business_day), zone_id, toHour(started_at, %(zone)s) AS hour, count()
+        query = """SELECT toString(business_day), zone_id, toHour(started_at, %(zone)s) AS hour, uniqExact(toStartOfMinute(started_at))
             FROM zone_visits FINAL WHERE store_id = %(store)s AND business_day BETWEEN %(first)s AND %(last)s AND NOT is_staff
             GROUP BY business_day, zone_id, hour"""
         for day, zone, hour, count in self._rows(query, keys):
             past.zones.setdefault(date.fromisoformat(day), {}).setdefault(zone, {})[hour] = count
-        # Those who come into view; a dwell says only that somebody is still there. Repeats are few: no FINAL over so many.
-        query = """SELECT toString(toDate(timestamp, %(zone)s) AS day), camera_id, toHour(timestamp, %(zone)s) AS hour, count()
+        # Those who come into view; a dwell says only that somebody is still there. Repeats change no count of minutes.
+        query = """SELECT toString(toDate(timestamp, %(zone)s) AS day), camera_id, toHour(timestamp, %(zone)s) AS hour,
+                uniqExact(toStartOfMinute(timestamp))
             FROM events WHERE store_id = %(store)s AND toDate(timestamp) BETWEEN toDate(%(first)s) - 1 AND toDate(%(last)s) + 1
               AND event_type IN ('ENTRY', 'REENTRY', 'EXIT', 'ZONE_ENTER', 'BILLING_QUEUE_JOIN') AND NOT is_staff
               AND day BETWEEN %(first)s AND %(last)s
@@ -328,20 +329,22 @@ class History:
                 usual_depth=usual.get(name, 0.0),
                 zones_seen=zones[name],
                 cameras_heard=cameras[name],
-                settled=settled.get(name, (DayFigures(), 0))[0],
-                came_lately=settled.get(name, (DayFigures(), 0))[1],
+                settled=settled[name][0] if name in settled else DayFigures(),
+                came_lately=settled[name][1] if name in settled else (0, 0, 0),
                 zone_cameras=zone_cameras[name],
                 camera_words=words[name],
             )
             for name, day in today.items()
         }
 
-    def _settled(self, newest: dict[str, int], today: dict[str, date]) -> dict[str, tuple[DayFigures, int]]:
+    def _settled(self, newest: dict[str, int], today: dict[str, date]) -> dict[str, tuple[DayFigures, tuple[int, ...]]]:
         """By store: the figures of today's visits that began ``SETTLED_MS`` before its newest fact or earlier, and how many
-        visitors came in the hour before that fact.
+        visitors came in the last one, two and three hours before that fact.
         """
         query = """SELECT store_id, countIf(is_visitor AND old), countIf(is_visitor AND purchased AND old),
-                countIf(joined_queue AND old), countIf(abandoned_queue AND old), countIf(is_visitor AND came > now - 3600000)
+                countIf(joined_queue AND old), countIf(abandoned_queue AND old),
+                countIf(is_visitor AND came > now - 3600000), countIf(is_visitor AND came > now - 7200000),
+                countIf(is_visitor AND came > now - 10800000)
             FROM (
                 SELECT store_id, is_visitor, purchased, joined_queue, abandoned_queue,
                     toUnixTimestamp64Milli(started_at) AS came,
@@ -355,7 +358,7 @@ class History:
             "settled": SETTLED_MS,
             "keys": tuple((name, day.isoformat()) for name, day in today.items()),
         }
-        return {name: (DayFigures(*figures), lately) for name, *figures, lately in self._rows(query, parameters)}
+        return {name: (DayFigures(*counts[:4]), tuple(counts[4:])) for name, *counts in self._rows(query, parameters)}
 
     def _day_figures(self, wanted: dict[str, list[date]]) -> dict[str, dict[date, DayFigures]]:
         found: dict[str, dict[date, DayFigures]] = defaultdict(dict)

@@ -102,7 +102,7 @@ class _Day:
         # One of a group pays for all.
         payers = [visit for visit in visits if visit.group_id is None or visit.group_id.endswith("+")]
         buyers = sorted(
-            (v for v in payers if rng.random() < BUYERS * 1.3), key=lambda visit: (visit.now_ms, visit.visitor_id)
+            (v for v in payers if rng.random() < self.buys(v) * 1.3), key=lambda visit: (visit.now_ms, visit.visitor_id)
         )
         served = self.queue([visit.now_ms for visit in buyers])
         waits = sorted(stay.joined_ms for stay in served)
@@ -154,6 +154,14 @@ class _Day:
             if cut < end and self.rush is not None:
                 yield cut, end, base * share * self.rush.factor
 
+    def buys(self, visit: Visit) -> float:
+        """The share of groups like this one that buy."""
+        return BUYERS
+
+    def service_ms(self, starts: int) -> int:
+        """How long the service that starts now takes."""
+        return int(self.rng.lognormvariate(0, 0.5) * 0.88 * MEAN_SERVICE_S * 1000) + 5_000
+
     def tour(self, visit: Visit) -> Visit:
         """Walk in and through some zones."""
         rng, steps = self.rng, visit.steps
@@ -192,7 +200,7 @@ class _Day:
             if starts - joined > patience:
                 served.append(Served(joined, None, joined + patience))
                 continue
-            ends = starts + int(rng.lognormvariate(0, 0.5) * 0.88 * MEAN_SERVICE_S * 1000) + 5_000
+            ends = starts + self.service_ms(starts)
             heapq.heapreplace(free, ends)
             served.append(Served(joined, starts, ends))
         return served

@@ -30,7 +30,7 @@ COMMENT 'Who has seen which anomaly. Query with FINAL.';
 CREATE TABLE IF NOT EXISTS baselines
 (
     store_id   String                 COMMENT 'The shop',
-    metric     LowCardinality(String) COMMENT 'footfall (visitors who came in the hour), queue (longest in it), conversion and abandonment (shares of those who came up to its end), zone_visits and camera_sightings (customers who came there, or into view, in the hour)',
+    metric     LowCardinality(String) COMMENT 'footfall (visitors who came in the hour), queue (longest in it), conversion and abandonment (shares of those who came up to its end), zone_visits and camera_sightings (minutes of the hour in which customers came there, or into view)',
     subject    String                 COMMENT 'The zone or camera, empty for the whole store',
     weekday    UInt8                  COMMENT '1 Monday to 7 Sunday, 0 all days together',
     hour       UInt8                  COMMENT 'Hour of the day in the time zone of the store, 24 all hours together',
@@ -93,7 +93,7 @@ COMMENT 'Who has seen which anomaly.';
 CREATE VIEW IF NOT EXISTS baselines_final
 (
     store_id   String               COMMENT 'The shop',
-    metric     String               COMMENT 'footfall (visitors who came in the hour), queue (longest in it), conversion and abandonment (shares of those who came up to its end), zone_visits and camera_sightings (customers who came there, or into view, in the hour)',
+    metric     String               COMMENT 'footfall (visitors who came in the hour), queue (longest in it), conversion and abandonment (shares of those who came up to its end), zone_visits and camera_sightings (minutes of the hour in which customers came there, or into view)',
     subject    String               COMMENT 'The zone or camera, empty for the whole store',
     weekday    UInt8                COMMENT '1 Monday to 7 Sunday, 0 all days together',
     hour       UInt8                COMMENT 'Hour of the day in the time zone of the store, 24 all hours together',

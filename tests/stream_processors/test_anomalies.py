@@ -54,6 +54,7 @@ def usual(**figures: tuple[float, float]) -> Baselines:
         for metric, (middle, spread) in figures.items()
         for hour in range(24)
     ]
+    rows += [row._replace(weekday=0) for row in rows]
     return Baselines.read(5, rows)
 
 
@@ -144,12 +145,19 @@ def test_abandonment(joined: int, abandoned: int, severity: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("came", "expected"),
-    [(30, []), (13, []), (5, [("FOOTFALL_DROP", "WARN")]), (61, []), (80, [("FOOTFALL_SURGE", "WARN")])],
+    [(30, []), (13, []), (4, [("FOOTFALL_DROP", "WARN")]), (61, []), (80, [("FOOTFALL_SURGE", "WARN")])],
 )
 def test_footfall(came: int, expected: list[tuple[str, str]]) -> None:
-    figures = shop(came_lately=came, baselines=usual(footfall=(30.0, 6.0)))
+    figures = shop(came_lately=(came, 60, 90), baselines=usual(footfall=(30.0, 6.0)))
     assert told(figures) == expected
     assert told(replace(figures, baselines=None)) == []
+
+
+def test_footfall_of_a_small_shop_is_judged_over_more_hours() -> None:
+    small = shop(came_lately=(0, 1, 2), baselines=usual(footfall=(8.0, 2.0)))
+    (drop,) = detect(small)
+    assert drop.type == "FOOTFALL_DROP" and drop.evidence["hours"] == 3 and "last 3 hours" in drop.message
+    assert told(shop(came_lately=(0, 0, 0), baselines=usual(footfall=(3.0, 1.0)))) == []
 
 
 def test_a_zone_is_dead_for_sure_when_many_have_stayed_away() -> None:
@@ -161,7 +169,7 @@ def test_a_zone_is_dead_for_sure_when_many_have_stayed_away() -> None:
     assert dead.severity == "WARN" and dead.evidence == {"minutes": 40, "visits_missed": 13.3}
     assert "CAM_1" in dead.suggested_action
     quiet_day = usual(zone_visits=(20.0, 4.0), footfall=(20.0, 4.0))
-    assert told(replace(figures, baselines=quiet_day, today=DayFigures(visitors=30), came_lately=12)) == [
+    assert told(replace(figures, baselines=quiet_day, today=DayFigures(visitors=30), came_lately=(12, 30, 45))) == [
         ("DEAD_ZONE", "INFO")
     ]
 
