@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test faults lint bench bench-camera bench-identity camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-stages
+.PHONY: help install vision demo test kill-test faults lint bench bench-camera bench-identity camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -76,6 +76,9 @@ bench-queries: install ## How long answers take over 100 million events of 1,000
 
 bench-decoding: install ## How fast records are read
 	$(BIN)/python -m benchmarks.decoding
+
+bench-anomalies: install $(PEERS_INSTALLED) ## False alarms, recall and time to detection over simulated months, beside scikit-learn (5 minutes of CPU)
+	$(BIN)/python -m benchmarks.anomalies $(BENCH_ARGS)
 
 bench-stages: install ## What each stage of a worker costs an event
 	$(BIN)/python -m benchmarks.stages $(BENCH_ARGS)

@@ -55,6 +55,8 @@ WARM_UP = 35
 DAYS = 119
 LOOK_EVERY_MS = 2 * MINUTE_MS
 NEVER = np.inf
+AT_LAST = 1e18
+"""After everything that happens."""
 FAULTS = (
     *("QUEUE_SPIKE", "CONVERSION_DROP", "ABANDONMENT_SPIKE", "DEAD_ZONE"),
     *("CAMERA_DOWN", "STALE_FEED", "FOOTFALL_DROP", "FOOTFALL_SURGE"),
@@ -102,7 +104,7 @@ class Day:
         """People who wait."""
         return bisect_right(self.waits, at) - bisect_right(self.served, at)
 
-    def figures(self, at: float, settled_by: float = NEVER) -> DayFigures:
+    def figures(self, at: float, settled_by: float = AT_LAST) -> DayFigures:
         """What is known at a moment of the visits that began by another."""
         old = self.came <= settled_by
         bought = self.bought <= at
@@ -125,6 +127,7 @@ class Traffic(traffic._Day):
         self.wrong, self.factor, self.records = wrong, factor, records
         self.visits: list[traffic.Visit] = []
         self.paid: list[int] = []
+        self.happened: list[traffic.Fact] = []
         self.stays_at_till: list[tuple[traffic.Visit, traffic.Served]] = []
 
     def _is(self, type_: str, at: float) -> bool:
@@ -172,8 +175,7 @@ class Traffic(traffic._Day):
 
     def day_as_known(self) -> Day:
         """All of it, when nothing comes late."""
-        for _ in self.facts():
-            pass
+        self.happened = list(self.facts())
         shop, heard, sightings = self.shop, defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
         paid = sorted(at for at in self.paid if not self.lost(at, "TILL"))
         stays: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -261,7 +263,7 @@ class Life:
     def remember(self, day: Day) -> None:
         """Put a day that is over into the history."""
         date_ = day.day
-        self.totals[date_] = day.figures(NEVER)
+        self.totals[date_] = day.figures(AT_LAST)
         opening = range(self.hour(day.opens), self.hour(day.closes) + 1)
         starts = {hour: day.opens + (hour - opening[0]) * HOUR_MS for hour in opening}
         hours, depths = {}, [0.0] * 24
