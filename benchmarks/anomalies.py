@@ -30,7 +30,7 @@ import numpy as np
 import orjson
 
 from producers.simulator import traffic
-from producers.simulator.shops import HOUR_CURVE, MEAN_SERVICE_S, Shop, make_shops
+from producers.simulator.shops import BUYERS, HOUR_CURVE, MEAN_SERVICE_S, Shop, make_shops
 from schemas.events import SpecialDay
 from schemas.layouts import StoreCalendar
 from schemas.reading import stored_layout
@@ -213,11 +213,16 @@ class Traffic(traffic._Day):
         waits = [wait for wait in waits if not self.lost(wait[0], "CAM_BILLING")]
         for times_ in (*heard.values(), *sightings.values(), facts):
             times_.sort()
+        came, entered_at, bought_at, joined_at, gave_up_at = table
         return Day(
             self.day,
             self.opens,
             self.closes,
-            *table,
+            came=came,
+            entered=entered_at,
+            bought=bought_at,
+            joined=joined_at,
+            gave_up=gave_up_at,
             waits=sorted(start for start, _ in waits),
             served=sorted(end for _, end in waits),
             stays={
@@ -329,7 +334,7 @@ class Life:
                 continue
             self._judged = newest
             hour = self.hour(newest)
-            figures = StoreFigures(
+            now = StoreFigures(
                 calendar=self.calendar,
                 newest=newest,
                 today=day.figures(newest),
@@ -353,7 +358,7 @@ class Life:
                 baselines=baselines,
                 zone_cameras={zone: self.shop.camera(zone) for zone in self.shop.zones},
             )
-            settle(detect(figures), JUDGED_AT_FACTS, newest)
+            settle(detect(now), JUDGED_AT_FACTS, newest)
         return list(worst.values())
 
 
@@ -367,7 +372,7 @@ def make_lives(count: int, seed: int) -> list[Life]:
     for index, shop in enumerate(make_shops(count, seed)):
         size = (0.5, 1.0, 1.0, 3.0)[index % 4]
         per_hour = shop.groups_per_hour * size
-        load = per_hour * max(HOUR_CURVE) * traffic.BUYERS * MEAN_SERVICE_S / 3600
+        load = per_hour * max(HOUR_CURVE) * BUYERS * MEAN_SERVICE_S / 3600
         shop = replace(
             shop, groups_per_hour=per_hour, tills=max(1, round(load / 0.8)), time_zone="Europe/Berlin", dialect=False
         )
@@ -404,7 +409,10 @@ def ordinary(life: Life, day: date, rng: Random, wrong: Fault | None = None) -> 
 def broken(kind: str, life: Life, day: date, rng: Random) -> Fault:
     """A fault of a type at a time of the day at which it matters."""
     opens, closes = life.shop.open_between(day)
-    at = lambda low, high: opens + int(rng.uniform(low, high) * HOUR_MS)  # noqa: E731
+
+    def at(low: float, high: float) -> int:
+        return opens + int(rng.uniform(low, high) * HOUR_MS)
+
     match kind:
         case "QUEUE_SPIKE" | "FOOTFALL_SURGE":
             start = at(2, 9.5)
@@ -487,7 +495,10 @@ def outcome(fault: Fault, judged: list[OpenAnomaly]) -> dict[str, Any]:
         and (one.calm_since or 0) >= fault.start
     ]
     loud = [one for one in mine if one.finding.severity in LOUD]
-    minutes = lambda times: round((min(times) - fault.start) / MINUTE_MS, 1) if times else None  # noqa: E731
+
+    def minutes(times: list[int]) -> float | None:
+        return round((min(times) - fault.start) / MINUTE_MS, 1) if times else None
+
     return {
         "type": fault.type,
         "known": minutes([one.detected_at for one in mine]),
@@ -538,13 +549,13 @@ def report(lives: list[dict[str, Any]]) -> dict[str, Any]:
     special = {str(day) for day in festival_days() | closed_days()}
     table: dict[str, Any] = {}
     for kind in FAULTS:
-        loud = [day for day, type_, severity in quiet if type_ == kind and severity in LOUD]
+        days = [day for day, type_, severity in quiet if type_ == kind and severity in LOUD]
         hits = [one for life in lives for one in life["found"] if one["type"] == kind]
         times = sorted(one["loud"] for one in hits if one["loud"] is not None)
         table[kind] = {
-            "alarms_per_shop_week": round(len(loud) / weeks, 4),
-            "alarms_interval": rate_interval(len(loud), weeks),
-            "of_them_on_special_days": sum(day in special for day in loud),
+            "alarms_per_shop_week": round(len(days) / weeks, 4),
+            "alarms_interval": rate_interval(len(days), weeks),
+            "of_them_on_special_days": sum(day in special for day in days),
             "found_per_shop_week": round(sum(type_ == kind for _, type_, _ in quiet) / weeks, 2),
             "faults": len(hits),
             "recall": round(len(times) / len(hits), 3) if hits else None,
