@@ -66,6 +66,6 @@ def wait_for_topics(settings: Settings, names: Iterable[str], *, patience_s: flo
     def look() -> None:
         there = admin.list_topics(timeout=5).topics
         if missing := sorted(wanted - there.keys()):
-            raise Away(f"there is no topic {', '.join(missing)}: run `aisleflow topics`")
+            raise Away(f"there is no topic {', '.join(missing)}, or not for this user: run `aisleflow topics`")
 
     until_there(f"Kafka at {settings.kafka_bootstrap}", look, (KafkaException, Away), patience_s=patience_s)

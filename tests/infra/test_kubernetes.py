@@ -32,9 +32,6 @@ OVERLAYS = ("small", "chain")
 KUBERNETES = "1.34"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 SETTINGS = {f"AISLEFLOW_{name.upper()}" for name in Settings.model_fields}
-SETTINGS |= {
-    f"AISLEFLOW_KAFKA_{name}" for name in ("SECURITY_PROTOCOL", "SASL_MECHANISM", "USER", "PASSWORD", "CA_FILE")
-}
 Manifest = dict[str, Any]
 
 
@@ -219,6 +216,22 @@ def test_pods_have_no_more_rights_than_they_need(overlay: tuple[str, list[Manife
                 assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
                 assert "memory" in container["resources"]["limits"]
     assert seen >= {"api", "worker", "migrate", "topics", "grafana"}
+
+
+def test_strimzi_s_pods_have_no_more_either() -> None:
+    """The namespace refuses others (its label says restricted), and Strimzi gives its pods no such context by itself."""
+    by_kind = {one["kind"]: one.get("spec", {}) for one in _files(FOLDER / "chain")}
+    for template, containers in (
+        (by_kind["KafkaNodePool"]["template"], ["kafkaContainer"]),
+        (by_kind["Kafka"]["entityOperator"]["template"], ["topicOperatorContainer", "userOperatorContainer"]),
+    ):
+        assert template["pod"]["securityContext"] == {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        for name in containers:
+            limits = template[name]["securityContext"]
+            assert limits == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def test_probes_ask_ports_that_are_open() -> None:
