@@ -173,7 +173,8 @@ def _queue_depth(visits: str, version: int) -> str:
 
 
 def _anomalies(chain: Chain, day: date, *, newest: bool) -> str:
-    return f"""INSERT INTO anomalies
+    return f"""INSERT INTO anomalies (store_id, type, subject, detected_at, business_day, severity, message, suggested_action, value,
+        baseline, closed_at, version, updated_at)
     SELECT concat('ST', toString(1001 + number)), kind, if(kind = 'DEAD_ZONE', 'SNACKS', ''), at, toDate('{day}'), 'WARN',
         'Out of the ordinary.', 'Look at it.', 8, 3, if({int(newest)} AND cityHash64(number, kind) % 4 = 0, NULL, at + 1800), 1, at
     FROM (SELECT number, arrayJoin(['QUEUE_SPIKE', 'DEAD_ZONE']) AS kind, toDateTime64('{day} 12:00:00', 3, 'UTC') AS at

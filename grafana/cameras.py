@@ -227,7 +227,7 @@ def cameras() -> Dashboard:
                         states(
                             "States over the window, of cameras that were not well",
                             series(HISTORY),
-                            numbered,
+                            [Field("state", "${__field.labels.camera}", mappings=numbered)],
                             says="The twenty cameras with the most reports of trouble",
                             empty="Every camera that reports was online all the time, or none reports",
                         ),

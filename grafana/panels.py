@@ -103,7 +103,8 @@ class Field:
         if self.links:
             found.append(("links", [link.build() for link in self.links]))
         if self.hidden:
-            found.append(("custom.hidden", True))
+            # Grafana 12 has two tables, which call it by two names.
+            found += [("custom.hidden", True), ("custom.hideFrom", {"viz": True, "legend": False, "tooltip": False})]
         return [models.DynamicConfigValue(id_val=key, value=value) for key, value in found]
 
 
@@ -243,9 +244,11 @@ def lines(
     ).tooltip(common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.DESCENDING))
 
 
-def heat(title: str, query: ClickHouseQuery, *, says: str, unit: str, empty: str = NO_EVENTS) -> heatmap.Panel:
+def heat(
+    title: str, query: ClickHouseQuery, fields: Sequence[Field], *, says: str, unit: str, empty: str = NO_EVENTS
+) -> heatmap.Panel:
     """A row for each line of the series, a column for each time, the colour and the number by the value."""
-    panel: heatmap.Panel = _begin(heatmap.Panel(), title, says, empty, [query], [])
+    panel: heatmap.Panel = _begin(heatmap.Panel(), title, says, empty, [query], fields)
     return (
         panel.calculate(False)
         .color(
@@ -267,13 +270,12 @@ def heat(title: str, query: ClickHouseQuery, *, says: str, unit: str, empty: str
 
 
 def states(
-    title: str, query: ClickHouseQuery, mappings: list[models.ValueMapping], *, says: str, empty: str
+    title: str, query: ClickHouseQuery, fields: Sequence[Field], *, says: str, empty: str
 ) -> statetimeline.Panel:
     """What something was, from when to when."""
-    panel: statetimeline.Panel = _begin(statetimeline.Panel(), title, says, empty, [query], [])
+    panel: statetimeline.Panel = _begin(statetimeline.Panel(), title, says, empty, [query], fields)
     return (
-        panel.mappings(mappings)
-        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+        panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
         .thresholds(steps(GREY))
         .merge_values(True)
         .row_height(0.8)

@@ -10,6 +10,9 @@ from __future__ import annotations
 ONE_STORE = "store_id = ${store:sqlstring}"
 STORES = "$__conditionalAll(store_id IN (${store:sqlstring}), $store)"
 
+#: The time zone of the one shop that is chosen: its hours begin where it is.
+ZONE = f"(SELECT if(max(time_zone) = '', 'UTC', max(time_zone)) FROM store_layouts FINAL WHERE {ONE_STORE})"
+
 #: Every known shop with its name: those with a layout, and those that have sent something.
 NAMES = """
     SELECT store_id, if(max(name) = '', store_id, max(name)) AS shop

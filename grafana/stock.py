@@ -98,7 +98,9 @@ DIFFERENCES = f"""
     ORDER BY abs(difference) DESC, counted_at DESC, store_id, sku
 """
 
-_UNITS = {"unit": "locale", "width": 95}
+
+def _units(name: str, title: str) -> Field:
+    return Field(name, title, unit="locale", width=95)
 
 
 def stock() -> Dashboard:
@@ -145,9 +147,9 @@ def stock() -> Dashboard:
                                 Field("sku", "Article"),
                                 Field("gap", "What to do", width=130, mappings=words(GAPS)),
                                 Field("gap_since", "Since", width=160),
-                                Field("shelf", "On the shelf", **_UNITS),
-                                Field("backroom", "In the back", **_UNITS),
-                                Field("in_transit", "On its way", **_UNITS),
+                                _units("shelf", "On the shelf"),
+                                _units("backroom", "In the back"),
+                                _units("in_transit", "On its way"),
                                 Field("counted_at", "Last counted", width=160, empty="never"),
                             ],
                             says="Only places that were counted or received goods: of others a balance says nothing",
@@ -192,9 +194,9 @@ def stock() -> Dashboard:
                                 Field("counted_at", "Counted", width=160),
                                 Field("sku", "Article"),
                                 Field("location", "Where", width=100),
-                                Field("expected", "Expected", **_UNITS),
-                                Field("counted", "Found", **_UNITS),
-                                Field("difference", "Difference", **_UNITS),
+                                _units("expected", "Expected"),
+                                _units("counted", "Found"),
+                                _units("difference", "Difference"),
                                 Field("actor", "Who", width=110),
                             ],
                             says="Counts within the window that differ from the ledger; first counts are left out",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana import sql
-from grafana.panels import board, heat, lines, rows, store_variable, to_dashboard
+from grafana.panels import Field, board, heat, lines, rows, store_variable, to_dashboard
 from grafana.query import series, table
 from grafana.shop import ZONE_FIELDS, ZONES
 
 UID = "aisleflow-zones"
+_ZONE_NAME = "${__field.labels.zone_id}"
 
 _BY_HOUR = """
-    SELECT toStartOfHour(started_at) AS time, zone_id, {value} AS {name}
+    SELECT assumeNotNull(toStartOfHour(started_at, {zone})) AS time, zone_id, {value} AS {name}
     FROM zone_visits FINAL
     WHERE {store} AND NOT is_staff AND {window}
     GROUP BY time, zone_id
@@ -22,7 +23,7 @@ _BY_HOUR = """
 
 def by_hour(value: str, name: str) -> str:
     """A figure of each zone and hour."""
-    return _BY_HOUR.format(value=value, name=name, store=sql.ONE_STORE, window=sql.window("started_at"))
+    return _BY_HOUR.format(zone=sql.ZONE, value=value, name=name, store=sql.ONE_STORE, window=sql.window("started_at"))
 
 
 def zones() -> Dashboard:
@@ -40,6 +41,7 @@ def zones() -> Dashboard:
                         heat(
                             "Zone visits, by zone and hour",
                             series(by_hour("count()", "visits")),
+                            [Field("visits", _ZONE_NAME)],
                             says="Stays that began within the hour; darker means more, and the number says how many",
                             unit="locale",
                         ),
@@ -54,6 +56,7 @@ def zones() -> Dashboard:
                         heat(
                             "Mean stay, by zone and hour",
                             series(by_hour("avg(dwell_ms)", "dwell_ms")),
+                            [Field("dwell_ms", _ZONE_NAME)],
                             says="How long people stayed on average",
                             unit="ms",
                         ),
@@ -78,6 +81,7 @@ def zones() -> Dashboard:
                             "Zone visits by hour",
                             [series(by_hour("count()", "visits"))],
                             says="The same figures as lines",
+                            fields=[Field("visits", _ZONE_NAME)],
                         ),
                     ),
                 ],

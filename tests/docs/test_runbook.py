@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("aisleflow", "api", "infra", "producers", "schemas", "stream_processors")
+ROOMS = ("aisleflow", "api", "grafana", "infra", "producers", "schemas", "stream_processors")
 HEADINGS = re.findall(r"^### (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
 # Situations, and messages of other programs.
 OTHERS = re.compile(
-    r"A (broker|figure) |/health |required variable|.*(max_execution_time|Limit for result|Not enough privileges)"
+    r"A (broker|figure|panel) |/health |required variable|.*(max_execution_time|Limit for result|Not enough privileges)"
     r"|SASL |Disconnected|Unsupported SASL|Broker: |Group authorization"
 )
 

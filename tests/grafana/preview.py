@@ -31,7 +31,7 @@ from grafana.panels import COLUMNS, GAP_PX, ROW_PX
 from tests.conftest import free_port, running_clickhouse
 from tests.grafana.macros import ALL, Choice, Window, as_sent
 from tests.grafana.simulated import fill
-from tests.grafana.test_queries import as_analyst
+from tests.grafana.test_queries import as_analyst, utc
 
 WIDTH, HEIGHT, MARGIN, TOOLBAR = 1920, 1080, 16, 48
 NAMED = {
@@ -220,7 +220,7 @@ def long_to_wide(panel: dict[str, Any], results: list[Result]) -> Lines:
     for names, rows in results:
         for row in rows:
             record = dict(zip(names, row, strict=True))
-            at = record.pop("time").replace(tzinfo=UTC).timestamp()
+            at = utc(record.pop("time")).timestamp()
             label = next((value for value in record.values() if isinstance(value, str)), None)
             for name, value in record.items():
                 if not isinstance(value, str):

@@ -35,6 +35,7 @@ def fill(settings: Settings, shops: int = 4, *, now: datetime | None = None) -> 
     """Fill a migrated database; the shops that are in it, all open now."""
     now = now or datetime.now(UTC)
     made = make_shops(shops, SEED, open_at=now)
+    settings = settings.model_copy(update={"store_partitions": 1})
     with clickhouse_client(settings) as client:
         asyncio.run(_derive(settings, client, made, now))
         _cameras(client, made, now)
