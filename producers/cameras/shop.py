@@ -10,19 +10,17 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from hashlib import blake2b
 from uuid import UUID, uuid5
 
-import numpy as np
 from pydantic import JsonValue
 
 from aisleflow import log, metrics
 from producers.cameras import Entrance
-from producers.cameras.appearance import Descriptor
 from producers.cameras.billing import PASSING_MS, Queue
 from producers.cameras.groups import Grouping, components
 from producers.cameras.identity import (
@@ -51,8 +49,14 @@ from producers.cameras.presence import (
     Presence,
     Sighting,
 )
-from producers.cameras.scene import PERSON_M, Box, Place, Ruler, Scene, place
+from producers.cameras.scene import Place, Ruler, Scene, place
 from producers.cameras.staff import Staff
+from producers.cameras.visitors import (
+    Arrival,
+    Look,
+    Track,
+    Visitor,
+)
 from schemas.events import Metadata, StoreLayout, VisitEvent
 from schemas.layouts import StoreCalendar
 from schemas.reading import EVENT_RANK
@@ -65,12 +69,6 @@ _NAMESPACE = UUID("6f0a4c53-2f5e-5d0b-9c0e-7a1d3c1f8e42")
 GOOD_LOOKS = 3
 # How many times longer a decision waits as long as there are fewer.
 PATIENCE = 3
-# The last looks outweigh the first: light and the side a person shows change as they walk.
-REMEMBERED_LOOKS = 40
-# Of a track's way this much is kept: the seconds in which companions, or two cameras, are compared.
-TRAIL_MS = 6000
-# Walking speed is read from this much of it.
-STEP_MS = 800
 # A group as a chain of people, each within the window of the next, is closed after so many windows.
 LONGEST_GROUP = 3
 # Companions are compared from so long before the first of two crosses the line until so long after the second.
@@ -79,14 +77,8 @@ DECISIONS = 1000
 SWEEP_MS = 60_000
 # A stranger who has been inside for so long is somebody, events or not.
 RESIDENT_MS = 5000
-# A box lower than this share of those before shows no feet; after so long the person is taken to sit or bend.
-WHOLE = 0.75
-WHOLE_SHARE = 0.3
-LEGLESS_MS = 4000
 # Strangers decided on at a time; who waits longer goes first, the others are a frame later.
 COMPETING = 5
-# A stranger's looks are kept up to this number: who loiters outside of the door for longer is known by the last of them.
-HELD_LOOKS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,168 +91,6 @@ class Seen:
     zone: str | None
     is_staff: bool
     group_id: str | None
-
-
-@dataclass(slots=True)
-class _Look:
-    """The mean of a person's clothes over good looks."""
-
-    total: Descriptor | None = None
-    looks: int = 0
-
-    def see(self, appearance: Descriptor) -> None:
-        if self.total is None:
-            self.total = appearance.astype(np.float32)
-        else:
-            weight = np.float32(1 / min(self.looks + 1, REMEMBERED_LOOKS))
-            self.total = self.total + (appearance - self.total) * weight
-        self.looks += 1
-
-    def join(self, other: _Look) -> None:
-        """Take over what was seen of the same person before it was known who it is."""
-        if self.total is None or other.total is None:
-            self.total = other.total if self.total is None else self.total
-        else:
-            self.total = self.total + (other.total - self.total) * np.float32(other.looks / (self.looks + other.looks))
-        self.looks += other.looks
-
-    @property
-    def mean(self) -> Descriptor | None:
-        if self.total is None:
-            return None
-        length = float(np.linalg.norm(self.total))
-        return self.total / length if length else None
-
-
-@dataclass(slots=True, eq=False)
-class _Track:
-    """One person as one camera's tracker follows them."""
-
-    camera_id: str
-    track_id: int
-    first_ms: int
-    last_ms: int
-    visitor: _Visitor
-    looks: int = 0
-    strange: int = 0
-    """Looks in a row at clothes that are not the visitor's."""
-    tall: float = 0.0
-    """Height of the box when it last showed the whole person, pixels."""
-    whole_ms: int = 0
-    """When that was."""
-    trail: deque[tuple[int, Place]] = field(default_factory=deque)
-
-    def mend(self, box: Box, at_ms: int) -> Box:
-        """The box as it would be if nothing hid the legs: one that suddenly ends much higher has lost its feet, not moved
-        them.
-        """
-        x0, y0, x1, y1 = box
-        if y1 - y0 < WHOLE * self.tall and at_ms - self.whole_ms <= LEGLESS_MS:
-            return x0, y0, x1, y0 + self.tall
-        self.tall = y1 - y0 if self.tall == 0 else self.tall + (y1 - y0 - self.tall) * WHOLE_SHARE
-        self.whole_ms = at_ms
-        return box
-
-    @property
-    def last(self) -> Place:
-        return self.trail[-1][1]
-
-    def walk(self, at_ms: int, place: Place) -> None:
-        self.trail.append((at_ms, place))
-        while at_ms - self.trail[0][0] > TRAIL_MS:
-            self.trail.popleft()
-
-    @property
-    def velocity(self) -> tuple[float, float]:
-        """Pixels a second over the last step."""
-        last_ms, last = self.trail[-1]
-        at_ms, then = next((at, there) for at, there in self.trail if last_ms - at <= STEP_MS)
-        seconds = (last_ms - at_ms) / 1000
-        return ((last.x - then.x) / seconds, (last.y - then.y) / seconds) if seconds else (0.0, 0.0)
-
-    def steps(self) -> list[tuple[int, float, float, float]]:
-        """The trail as ``groups`` compares it: on the ground where that is known."""
-        if all(there.ground is not None for _, there in self.trail):
-            return [(at, *there.ground, PERSON_M) for at, there in self.trail if there.ground is not None]
-        return [(at, there.x, there.y, there.height) for at, there in self.trail]
-
-
-@dataclass(slots=True, eq=False)
-class _Visitor:
-    """One person in the shop, or known to have left it; a stranger as long as ``known`` is false."""
-
-    number: int
-    serial: tuple[str, int, int]
-    """Camera, track and time of the first look: what a replay repeats."""
-    start: Place
-    """Of the first look."""
-    presence: Presence
-    staff: Staff
-    last_ms: int
-    last_camera: str
-    known: bool = False
-    """It is decided that this is somebody, and who."""
-    settled: bool = False
-    """Has been seen long enough for any decision."""
-    resident: bool = False
-    """A stranger who has been in the shop for a while, though nothing has happened."""
-    tracks: dict[str, _Track] = field(default_factory=dict)
-    """By camera, those that are seen or have been lost less than ``LOST_AFTER_MS`` ago."""
-    lost: dict[str, _Track] = field(default_factory=dict)
-    """By camera, the last one that was lost there."""
-    looks: dict[str, _Look] = field(default_factory=dict)
-    """By camera: each sees colours in its own way."""
-    held: deque[Sighting] = field(default_factory=lambda: deque(maxlen=HELD_LOOKS))
-    """A stranger's sightings, to be told to whoever they turn out to be."""
-    drafts: list[Draft] = field(default_factory=list)
-    """A stranger's events."""
-    outbox: list[tuple[Draft, int | None]] = field(default_factory=list)
-    """Events not published yet, with the queue's depth where it belongs to them."""
-    made: Counter[tuple[str, str | None]] = field(default_factory=Counter)
-    """Events published, by type and zone."""
-    absent: bool = False
-    group: tuple[str, int] | None = None
-    arrival: _Arrival | None = None
-    queued: str | None = None
-    """The billing zone they wait in."""
-    joining: tuple[Draft, int] | None = None
-    """That they joined the queue there, as long as they may only be passing through."""
-
-    @property
-    def first_ms(self) -> int:
-        return self.serial[2]
-
-    @property
-    def good_looks(self) -> int:
-        return sum(look.looks for look in self.looks.values())
-
-    def like(self, other: _Visitor) -> float | None:
-        """How alike the clothes are, at best: cameras, and the sides a person shows, differ."""
-        return max(
-            (
-                like
-                for own in self.looks.values()
-                for their in other.looks.values()
-                if (like := likeness(own.mean, their.mean)) is not None
-            ),
-            default=None,
-        )
-
-    def see(self, sighting: Sighting, *, only_line: bool = False) -> Iterator[Draft]:
-        """Its events, or those of the entrance line alone; a stranger's sighting is kept."""
-        if not self.known:
-            self.held.append(sighting)
-        yield from self.presence.cross(sighting) if only_line else self.presence.see(sighting)
-
-
-@dataclass(slots=True, eq=False)
-class _Arrival:
-    """Somebody who came in and whose companions may still follow."""
-
-    visitor: _Visitor
-    camera_id: str
-    at_ms: int
-    track: _Track
 
 
 class Shop:
@@ -292,9 +122,9 @@ class Shop:
             if zone.type == "BILLING" and not zone.staff_only
         }
         self._rulers = {camera_id: Ruler(scene.width, scene.height) for camera_id, scene in scenes.items()}
-        self._tracks: dict[tuple[str, int], _Track] = {}
-        self._visitors: dict[int, _Visitor] = {}
-        self._arrivals: list[_Arrival] = []
+        self._tracks: dict[tuple[str, int], Track] = {}
+        self._visitors: dict[int, Visitor] = {}
+        self._arrivals: list[Arrival] = []
         self._numbers = 0
         self._now = 0
         self._swept_ms = 0
@@ -331,7 +161,7 @@ class Shop:
         # Of two cameras that see somebody the one that finishes last need not be the one that looked last.
         here = {track.visitor.number for track in dropped}
 
-        def left_alone(visitor: _Visitor) -> bool:
+        def left_alone(visitor: Visitor) -> bool:
             seen_here = visitor.last_camera == camera_id or visitor.number in here
             return seen_here and not visitor.tracks and not visitor.absent
 
@@ -385,7 +215,7 @@ class Shop:
         visitor.staff.see(seen.uniform)
         visitor.staff.stay(visitor.presence.zone.value in self._staff_zones, gap_ms)
         if seen.appearance is not None and not track.strange:
-            visitor.looks.setdefault(camera_id, _Look()).see(seen.appearance)
+            visitor.looks.setdefault(camera_id, Look()).see(seen.appearance)
         sighting = Sighting(camera_id, at_ms, there.zone, there.inside, there.clear, seen.confidence)
         if not track.strange:
             self._take(visitor, visitor.see(sighting))
@@ -399,7 +229,7 @@ class Shop:
             self._queues[visitor.queued].leave(visitor, at_ms)
             visitor.queued = visitor.joining = None
 
-    def _strays(self, track: _Track, seen: Observation) -> bool:
+    def _strays(self, track: Track, seen: Observation) -> bool:
         """Whether the track has gone over to somebody else: several looks in a row at other clothes."""
         own = track.visitor.looks.get(track.camera_id)
         if seen.appearance is None or own is None or own.looks < GOOD_LOOKS:
@@ -408,9 +238,9 @@ class Shop:
         track.strange = track.strange + 1 if like is not None and like < UNLIKE else 0
         return track.strange >= GOOD_LOOKS
 
-    def _start(self, camera_id: str, at_ms: int, seen: Observation, there: Place) -> _Track:
+    def _start(self, camera_id: str, at_ms: int, seen: Observation, there: Place) -> Track:
         self._numbers += 1
-        visitor = _Visitor(
+        visitor = Visitor(
             self._numbers,
             (camera_id, seen.track_id, at_ms),
             there,
@@ -419,13 +249,13 @@ class Shop:
             at_ms,
             camera_id,
         )
-        track = _Track(camera_id, seen.track_id, at_ms, at_ms, visitor)
+        track = Track(camera_id, seen.track_id, at_ms, at_ms, visitor)
         visitor.tracks[camera_id] = track
         self._tracks[camera_id, seen.track_id] = track
         self._visitors[visitor.number] = visitor
         return track
 
-    def _drop(self, track: _Track) -> None:
+    def _drop(self, track: Track) -> None:
         """The tracker has lost it."""
         del self._tracks[track.camera_id, track.track_id]
         if track.visitor.tracks.get(track.camera_id) is track:
@@ -444,7 +274,7 @@ class Shop:
             visitor.absent = True
             visitor.lost.clear()
 
-    def _appear(self, visitor: _Visitor, camera_id: str) -> None:
+    def _appear(self, visitor: Visitor, camera_id: str) -> None:
         if visitor.settled and self._entrances[camera_id] is Entrance.FRAME:
             self._take(visitor, visitor.presence.appear(camera_id, visitor.first_ms))
 
@@ -486,7 +316,7 @@ class Shop:
             else:
                 self._make_known(stranger, options[stranger.number])
 
-    def _conclude(self, stranger: _Visitor) -> None:
+    def _conclude(self, stranger: Visitor) -> None:
         """Nobody sees them any more, and it is not decided who they are: what they did is a visitor's, unless it may be
         one whom another camera tells of.
         """
@@ -500,12 +330,12 @@ class Shop:
         elif not self._may_be_told_of(stranger, candidates) and (best is None or best.kind is not Kind.OVERLAP):
             self._make_known(stranger, candidates)
 
-    def _may_be_told_of(self, stranger: _Visitor, candidates: Sequence[Candidate]) -> bool:
+    def _may_be_told_of(self, stranger: Visitor, candidates: Sequence[Candidate]) -> bool:
         """Whether another camera sees somebody in the same place, and nothing is known of the clothes."""
         overlaps = any(candidate.kind is Kind.OVERLAP and candidate.score for candidate in candidates)
         return overlaps and stranger.good_looks < GOOD_LOOKS
 
-    def _candidates(self, stranger: _Visitor) -> list[Candidate]:
+    def _candidates(self, stranger: Visitor) -> list[Candidate]:
         """Everybody whom a stranger may be, each by what speaks most for it, of any score."""
         found: list[Candidate] = []
         # Who stays outside of the entrance is nobody yet, and may be known when they come in.
@@ -526,10 +356,10 @@ class Shop:
             found += sorted(reasons, key=lambda candidate: -candidate.lead)[:1]
         return found
 
-    def _candidate(self, visitor: _Visitor, kind: Kind, score: float, threshold: float | None = None) -> Candidate:
+    def _candidate(self, visitor: Visitor, kind: Kind, score: float, threshold: float | None = None) -> Candidate:
         return Candidate(visitor.number, kind, score, self._identity.score[kind] if threshold is None else threshold)
 
-    def _bridge(self, stranger: _Visitor, visitor: _Visitor) -> Iterator[Candidate]:
+    def _bridge(self, stranger: Visitor, visitor: Visitor) -> Iterator[Candidate]:
         camera_id, first = stranger.serial[0], stranger.start
         before = visitor.tracks.get(camera_id) or visitor.lost.get(camera_id)
         if before is None:
@@ -544,7 +374,7 @@ class Shop:
         score = bridge((last.x, last.y), (vx, vy), (first.x, first.y), last.height, gap_ms / 1000)
         yield self._candidate(visitor, Kind.BRIDGE, with_clothes(score, visitor.like(stranger)))
 
-    def _overlap(self, stranger: _Visitor, visitor: _Visitor) -> Iterator[Candidate]:
+    def _overlap(self, stranger: Visitor, visitor: Visitor) -> Iterator[Candidate]:
         places, on_plan = list[float](), False
         for own in stranger.tracks.values():
             for other in visitor.tracks.values():
@@ -565,7 +395,7 @@ class Shop:
             place = min(places) * (ZONE_ALONE if like is None and not on_plan else 1)
             yield self._candidate(visitor, Kind.OVERLAP, with_clothes(place, like))
 
-    def _return(self, stranger: _Visitor, visitor: _Visitor, comes: bool) -> Iterator[Candidate]:
+    def _return(self, stranger: Visitor, visitor: Visitor, comes: bool) -> Iterator[Candidate]:
         like = visitor.like(stranger)
         outside = visitor.presence.inside is False
         kind = Kind.REENTRY if outside else Kind.HANDOVER
@@ -582,7 +412,7 @@ class Shop:
             strict = True
         yield self._candidate(visitor, kind, like, self._identity.score[Kind.REENTRY] if strict else None)
 
-    def _merge(self, stranger: _Visitor, visitor: _Visitor) -> None:
+    def _merge(self, stranger: Visitor, visitor: Visitor) -> None:
         """The stranger is this visitor, and always was."""
         told_ms = visitor.last_ms
         del self._visitors[stranger.number]
@@ -592,7 +422,7 @@ class Shop:
         visitor.lost.update(stranger.lost)
         visitor.staff.join(stranger.staff)
         for camera_id, look in stranger.looks.items():
-            visitor.looks.setdefault(camera_id, _Look()).join(look)
+            visitor.looks.setdefault(camera_id, Look()).join(look)
         if stranger.last_ms >= visitor.last_ms:
             visitor.last_ms, visitor.last_camera, visitor.absent = stranger.last_ms, stranger.last_camera, False
         for sighting in sorted(stranger.held, key=lambda sighting: sighting.at_ms):
@@ -600,7 +430,7 @@ class Shop:
             self._take(visitor, visitor.see(sighting, only_line=sighting.at_ms < told_ms))
         self._appear(visitor, stranger.last_camera)
 
-    def _make_known(self, stranger: _Visitor, candidates: Sequence[Candidate] = ()) -> None:
+    def _make_known(self, stranger: Visitor, candidates: Sequence[Candidate] = ()) -> None:
         """The stranger is a visitor not known before."""
         for best in sorted(candidates, key=lambda candidate: -candidate.lead)[:1]:
             self._record(stranger, best, candidates, "refused" if best.lead < 0 else "ambiguous")
@@ -609,7 +439,7 @@ class Shop:
         drafts, stranger.drafts = stranger.drafts, []
         self._take(stranger, drafts)
 
-    def _record(self, stranger: _Visitor, best: Candidate, candidates: Sequence[Candidate], outcome: Outcome) -> None:
+    def _record(self, stranger: Visitor, best: Candidate, candidates: Sequence[Candidate], outcome: Outcome) -> None:
         others = [candidate.score for candidate in candidates if candidate.visitor != best.visitor]
         day = self._calendar.business_day(stranger.last_ms)
         decision = Decision(
@@ -629,7 +459,7 @@ class Shop:
 
     # What becomes of events.
 
-    def _take(self, visitor: _Visitor, drafts: Iterable[Draft]) -> None:
+    def _take(self, visitor: Visitor, drafts: Iterable[Draft]) -> None:
         for draft in drafts:
             if not visitor.known:
                 visitor.drafts.append(draft)
@@ -639,17 +469,17 @@ class Shop:
                 visitor.outbox.append((draft, None))
                 self._arrive(visitor, draft)
 
-    def _arrive(self, visitor: _Visitor, draft: Draft) -> None:
+    def _arrive(self, visitor: Visitor, draft: Draft) -> None:
         """Companions of somebody who has come over the line may still follow."""
         line = self._entrances[draft.camera_id] is Entrance.LINE
         if draft.kind in ("ENTRY", "REENTRY") and line and self._grouping.window_ms:
             visitor.group = None
             track = visitor.tracks.get(draft.camera_id)
             if track is not None and visitor.arrival is None:
-                visitor.arrival = _Arrival(visitor, draft.camera_id, draft.at_ms, track)
+                visitor.arrival = Arrival(visitor, draft.camera_id, draft.at_ms, track)
                 self._arrivals.append(visitor.arrival)
 
-    def _wait(self, visitor: _Visitor, draft: Draft, zone: str) -> None:
+    def _wait(self, visitor: Visitor, draft: Draft, zone: str) -> None:
         """An event of a billing zone, with what it does to the queue."""
         queue, told = self._queues[zone], [draft]
         if draft.kind == "ZONE_ENTER" and not visitor.staff.verdict:
@@ -666,7 +496,7 @@ class Shop:
         if draft.kind == "ZONE_ENTER" and visitor.queued is not None and joined:
             visitor.joining = replace(draft, kind="BILLING_QUEUE_JOIN"), depth
 
-    def _join(self, visitor: _Visitor, at_ms: int) -> None:
+    def _join(self, visitor: Visitor, at_ms: int) -> None:
         """Tell that somebody has joined the queue, once they have stayed: others only pass through."""
         if visitor.joining is not None and at_ms - visitor.joining[0].at_ms >= PASSING_MS:
             visitor.outbox.append(visitor.joining)
@@ -693,7 +523,7 @@ class Shop:
                 arrival.visitor.group = (name, len(group)) if len(group) > 1 else None
                 self._arrivals.remove(arrival)
 
-    def _linked(self, one: _Arrival, other: _Arrival) -> bool:
+    def _linked(self, one: Arrival, other: Arrival) -> bool:
         if (
             one.camera_id != other.camera_id
             or abs(one.at_ms - other.at_ms) > self._grouping.window_ms
@@ -714,7 +544,7 @@ class Shop:
                 events += [self._event(visitor, draft, depth) for draft, depth in ready]
         return sorted(events, key=lambda event: event.timestamp)
 
-    def _event(self, visitor: _Visitor, draft: Draft, depth: int | None) -> VisitEvent:
+    def _event(self, visitor: Visitor, draft: Draft, depth: int | None) -> VisitEvent:
         visitor_id = self._visitor_id(visitor, self._calendar.business_day(draft.at_ms))
         place = draft.kind, draft.zone
         name = json.dumps([self.store_id, visitor_id, *place, visitor.made[place]])
@@ -737,7 +567,7 @@ class Shop:
         visitor.made[place] += 1
         return event
 
-    def _visitor_id(self, visitor: _Visitor, day: date) -> str:
+    def _visitor_id(self, visitor: Visitor, day: date) -> str:
         return self._pseudonym("VIS", day.isoformat(), *visitor.serial)
 
     def _pseudonym(self, kind: str, *parts: object) -> str:
@@ -776,7 +606,7 @@ def _crossed_at_once(one: Crossing | None, other: Crossing | None) -> bool:
     )
 
 
-def _apart_m(one: _Track, other: _Track) -> list[float]:
+def _apart_m(one: Track, other: Track) -> list[float]:
     """Distances on the floor at moments that both cameras saw, metres; none where a camera has no floor points."""
     times = [at for at, _ in other.trail]
     distances = []
