@@ -25,7 +25,7 @@ from aisleflow.settings import Settings
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-ANSWER_WITHIN_S = 4.0
+ANSWER_WITHIN_S = 8.0
 #: A cycle and its commit take under a second; what waits longer than this is a problem.
 BEHIND_MS = 60_000
 #: A worker writes a row every 10 s; with none for so long it is gone.
@@ -50,9 +50,10 @@ class Part(BaseModel):
 
 
 class TopicLag(BaseModel):
-    """What waits on one topic."""
+    """What waits on one topic for the workers of one kind."""
 
     topic: str
+    derives: str = Field(description="What these workers derive: visits or stock.")
     records: int = Field(description="Records that no worker has confirmed, as Kafka tells.")
     behind_ms: int | None = Field(description="Age of the oldest as the workers told last; null if they do not.")
 
@@ -156,7 +157,8 @@ class Status(BaseModel):
 class _Kafka:
     lag: list[TopicLag]
     arriving_per_s: float
-    members: int
+    members: dict[str, int]
+    """Workers by what they derive."""
     records: int
     arrived_last_hour: int
 
@@ -164,7 +166,8 @@ class _Kafka:
 @dataclass
 class _ClickHouse:
     workers: list[Worker]
-    behind_ms: dict[str, int]
+    behind_ms: dict[tuple[str, str], int]
+    """By topic and what is derived."""
     dead_letters: DeadLetters
     shops: list[Shop]
     shops_known: int
@@ -183,7 +186,7 @@ class Look:
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="status")
         self._busy: dict[str, Any] = {}
         self._client: Client | None = None
-        self._clients: tuple[Any, Any] | None = None
+        self._admin: Any = None
 
     def look(self) -> Status:
         """How the system is now; takes some seconds at most."""
@@ -220,16 +223,21 @@ class Look:
     # --- Kafka -----------------------------------------------------------------------------------------------------
 
     def _kafka(self) -> _Kafka:
-        from confluent_kafka import TopicPartition
+        from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
         from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
-        from stream_processors.app import DERIVED_TOPICS
+        from schemas.topics import DERIVED_TOPICS, STOCK_TOPICS
 
-        admin, consumer = self._connected()
+        admin = self._connected()
         prefix = self._settings.topic_prefix
         known = admin.list_topics(timeout=ANSWER_WITHIN_S).topics
-        names = [prefix + topic for topic in DERIVED_TOPICS if prefix + topic in known]
-        places = [TopicPartition(name, number) for name in names for number in known[name].partitions]
+        read = {
+            derives: [prefix + topic for topic in names if prefix + topic in known]
+            for derives, names in (("visits", DERIVED_TOPICS), ("stock", STOCK_TOPICS))
+        }
+        # Each once: two kinds of workers read the receipts.
+        topics = dict.fromkeys(topic for names in read.values() for topic in names)
+        places = [TopicPartition(name, number) for name in topics for number in known[name].partitions]
         if not places:
             raise LookupError("has no topics of Aisleflow's; `aisleflow topics` makes them")
 
@@ -240,37 +248,40 @@ class Look:
         now = int(time.time() * 1000)
         ends, begins = offsets(OffsetSpec.latest()), offsets(OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         minute, hour = (offsets(OffsetSpec.for_timestamp(now - ms)) for ms in (60_000, 3_600_000))
-        committed = {
-            (place.topic, place.partition): place.offset for place in consumer.committed(places, ANSWER_WITHIN_S)
-        }
-        lag: defaultdict[str, int] = defaultdict(int)
-        for place, end in ends.items():
-            lag[place[0]] += max(0, end - max(committed[place], begins[place]))
-        group = self._settings.consumer_group
-        described = admin.describe_consumer_groups([group], request_timeout=ANSWER_WITHIN_S)[group]
+        lag: defaultdict[tuple[str, str], int] = defaultdict(int)
+        members = {}
+        for derives, group in (("visits", self._settings.consumer_group), ("stock", self._settings.stock_group)):
+            asked = ConsumerGroupTopicPartitions(group, places)
+            told = admin.list_consumer_group_offsets([asked], request_timeout=ANSWER_WITHIN_S)[group]
+            for place in told.result().topic_partitions:
+                key = (place.topic, place.partition)
+                lag[place.topic, derives] += max(0, ends[key] - max(place.offset, begins[key]))
+            described = admin.describe_consumer_groups([group], request_timeout=ANSWER_WITHIN_S)[group]
+            members[derives] = _members(described)
 
         def since(moment: dict[tuple[str, int], int]) -> int:  # -1: nothing is as new as that
             return sum(ends[place] - offset for place, offset in moment.items() if offset >= 0)
 
         return _Kafka(
-            lag=[TopicLag(topic=topic, records=lag[topic], behind_ms=None) for topic in names],
+            lag=[
+                TopicLag(topic=topic, derives=derives, records=lag[topic, derives], behind_ms=None)
+                for derives, names in read.items()
+                for topic in names
+            ],
             arriving_per_s=since(minute) / 60,
-            members=len(described.result().members),
+            members=members,
             records=sum(ends[place] - begins[place] for place in ends),
             arrived_last_hour=since(hour),
         )
 
-    def _connected(self) -> tuple[Any, Any]:
-        from confluent_kafka import Consumer
+    def _connected(self) -> Any:
         from confluent_kafka.admin import AdminClient
 
         from aisleflow.clients import kafka_config
 
-        if self._clients is None:
-            common: dict[str, Any] = {**kafka_config(self._settings), "log_level": 0}
-            group = {"group.id": self._settings.consumer_group, "enable.auto.commit": False}
-            self._clients = AdminClient(common), Consumer({**common, **group})
-        return self._clients
+        if self._admin is None:
+            self._admin = AdminClient({**kafka_config(self._settings), "log_level": 0})
+        return self._admin
 
     # --- ClickHouse ------------------------------------------------------------------------------------------------
 
@@ -292,11 +303,12 @@ class Look:
             return [[v.replace(tzinfo=UTC) if isinstance(v, datetime) else v for v in row] for row in found]
 
         lag: dict[str, tuple[int, int, int]] = {}
-        behind: dict[str, int] = {}
+        behind: dict[tuple[str, str], int] = {}
         for topic, worker, lag_records, behind_ms, partitions in rows(_LAG):
             held, waiting, oldest = lag.get(worker, (0, 0, 0))
             lag[worker] = (held + partitions, waiting + lag_records, max(oldest, behind_ms))
-            behind[topic] = max(behind_ms, behind.get(topic, 0))
+            kind = (topic, "stock" if worker.startswith("stock-") else "visits")
+            behind[kind] = max(behind_ms, behind.get(kind, 0))
         workers = [
             Worker(
                 name=name,
@@ -368,6 +380,18 @@ _SIZE = "SELECT sum(bytes_on_disk), sum(rows) FROM system.parts WHERE active AND
 _WRITTEN = "SELECT sum(rows_written) FROM worker_health FINAL WHERE at > now64(3) - INTERVAL 1 HOUR"
 
 
+def _members(described: Any) -> int:
+    """How many are in a group; none where it does not exist."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    try:
+        return len(described.result().members)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise
+        return 0
+
+
 def reason(error: Exception) -> str:
     """An error in a line, without addresses or statements."""
     from aisleflow.log import without_values
@@ -405,7 +429,7 @@ def _put_together(
             )
     if kafka is not None and clickhouse is not None:
         for lag in kafka.lag:
-            lag.behind_ms = clickhouse.behind_ms.get(lag.topic)
+            lag.behind_ms = clickhouse.behind_ms.get((lag.topic, lag.derives))
     room = shutil.disk_usage(settings.data_dir) if settings.data_dir.is_dir() else None
     if kafka is None and clickhouse is None and not any(part.uptime_s is not None for part in local):
         verdict: Verdict = "unknown"
@@ -463,8 +487,10 @@ def _problems(
     ]
     found += [f"{name} {text}" for name, text in why.items() if name != "disk"]
     if kafka is not None:
-        if not kafka.members:
+        if not kafka.members["visits"]:
             found.append("no worker is in the group: nothing is derived")
+        if not kafka.members["stock"] and any(lag.records for lag in kafka.lag if lag.derives == "stock"):
+            found.append("no worker derives stock, and records wait for one")
         for lag in kafka.lag:
             if lag.records and lag.behind_ms is not None and lag.behind_ms > BEHIND_MS:
                 found.append(f"{lag.topic} is behind by {duration(lag.behind_ms / 1000)}, {lag.records:,} records")

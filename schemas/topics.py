@@ -83,3 +83,11 @@ TOPICS: dict[str, Topic] = {
         *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead, ACKNOWLEDGEMENTS, _acknowledgement_dead),
     )
 }
+
+# What the workers read. One derivation joins the first three, so one worker must hold the same partition of each.
+DERIVED_TOPICS = (
+    *(VISIT_EVENTS.name, TRANSACTIONS.name, STORE_LAYOUTS.name),
+    *(CAMERA_HEALTH.name, ACKNOWLEDGEMENTS.name),
+)
+# The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
+STOCK_TOPICS = (STOCK_MOVEMENTS.name, TRANSACTIONS.name, SHELF_SCANS.name)

@@ -14,7 +14,7 @@ from prometheus_client import start_http_server
 from aisleflow import log, tracing
 from aisleflow.clients import clickhouse_client, kafka_producer
 from aisleflow.settings import Settings
-from schemas import topics
+from schemas.topics import DERIVED_TOPICS, STOCK_TOPICS
 from stream_processors.anomaly_watch import AnomalyWatch
 from stream_processors.derivation import Derivation
 from stream_processors.engine.dead_letters import DeadLetterBox
@@ -26,14 +26,6 @@ from stream_processors.engine.worker import create_app
 from stream_processors.history import History
 from stream_processors.stock.derivation import StockDerivation
 from stream_processors.stock.history import StockHistory
-
-# One derivation joins the first three, so one worker must hold the same partition of each.
-DERIVED_TOPICS = (
-    *(topics.VISIT_EVENTS.name, topics.TRANSACTIONS.name, topics.STORE_LAYOUTS.name),
-    *(topics.CAMERA_HEALTH.name, topics.ACKNOWLEDGEMENTS.name),
-)
-# The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
-STOCK_TOPICS = (topics.STOCK_MOVEMENTS.name, topics.TRANSACTIONS.name, topics.SHELF_SCANS.name)
 
 Derives = Literal["visits", "stock"]
 

@@ -85,16 +85,17 @@ def view(found: Status, width: int, height: int | None) -> RenderableType:
 
     head = _head(found, width)
     if width < WIDE:
-        # In a small terminal each list gets what is left once the others have their least.
-        spare = 99 if height is None else height - 16 - len(head) - len(found.parts)
-        workers = 99 if height is None else max(1, min(len(found.workers or []), 1 + spare // 3))
-        others = 5 if height is None else max(0, spare - workers)
+        # In a small terminal each list gets what is left once the others have their least: their heads, gaps and lines.
+        free = 999 if height is None else height - len(head) - len(found.parts) - 12
+        waiting = max(1, min(len(found.lag or []), free // 2))
+        workers = max(1, min(len(found.workers or []), free - waiting))
+        shops = 5 if height is None else free - waiting - workers - 2
         blocks = [
             _parts(found),
-            _lag(found),
+            _lag(found, waiting),
             _workers(found, workers),
             _lines(found),
-            *([_shops(found, others - 2)] if others > 3 else []),
+            *([_shops(found, shops)] if shops > 1 else []),
         ]
         return Group(*head, *(piece for block in blocks for piece in (block, "")))
     rows = 12 if height is None else max(3, (height - len(head) - len(found.parts) - 8) // 2)
@@ -167,18 +168,20 @@ def _parts(found: Status) -> Table:
     return _table(("PART", "STATE", "PID", "UP", "RESTARTS"), rows, left=2)
 
 
-def _lag(found: Status) -> Table:
+def _lag(found: Status, most: int = 99) -> Table:
+    """What waits, worst first where not all topics fit."""
     from aisleflow.status import duration
 
     if found.lag is None:
         return _table(("WAITING", "unknown while Kafka is away"), [], left=2)
+    shown = found.lag if len(found.lag) <= most else sorted(found.lag, key=lambda lag: -lag.records)[:most]
     rows = [
         (
-            lag.topic,
+            lag.topic if lag.derives == "visits" else f"{lag.topic} ({lag.derives})",
             f"{lag.records:,}",
             "" if not lag.records else "?" if lag.behind_ms is None else duration(lag.behind_ms / 1000),
         )
-        for lag in found.lag
+        for lag in shown
     ]
     return _table(("WAITING ON", "RECORDS", "OLDEST"), rows)
 

@@ -86,7 +86,8 @@ def test_tells_what_is_so(kafka: str, clickhouse: str, make_world: Callable[...,
     assert found.verdict == "wrong" and found.problems == ["no worker is in the group: nothing is derived"]
     assert [(part.name, part.state) for part in found.parts] == [("kafka", "up"), ("clickhouse", "up")]
     assert found.lag is not None and found.workers is not None and found.dead_letters is not None
-    assert {lag.topic: (lag.records, lag.behind_ms) for lag in found.lag}[topic] == (5, 700)
+    assert {(lag.topic, lag.derives): (lag.records, lag.behind_ms) for lag in found.lag}[topic, "visits"] == (5, 700)
+    assert {lag.derives for lag in found.lag} == {"visits", "stock"}
     (worker,) = found.workers
     assert worker.lag_records == 5 and 95 < worker.records_per_s < 105 and 190 < worker.rows_per_s < 210
     assert (found.dead_letters.waiting, found.dead_letters.last_hour) == (1, 1)
@@ -140,7 +141,7 @@ def test_json_has_its_documented_shape_and_a_part_that_is_away_is_named(
         "problems": [None],
         "notes": [None],
         "parts": [part],
-        "lag": [dict.fromkeys(("topic", "records", "behind_ms"))],
+        "lag": [dict.fromkeys(("topic", "derives", "records", "behind_ms"))],
         "workers": [worker],
         "rates": dict.fromkeys(("arriving_per_s", "records_per_s", "rows_per_s")),
         "dead_letters": {"waiting": None, "last_hour": None, "newest": newest},
@@ -172,7 +173,10 @@ def status(workers: int, shops: int, problems: int, message: str = "is missing")
             Part(name=name, state="ready", pid=4_194_303, uptime_s=1e6, restarts=12)
             for name in ("kafka", "clickhouse", "api", *(f"worker-{n}" for n in range(workers)))
         ],
-        lag=[TopicLag(topic=name, records=10**6, behind_ms=10**7) for name in ("a", "b", "c", "d")],
+        lag=[
+            TopicLag(topic=name, derives="stock", records=10**6, behind_ms=10**7)
+            for name in ("a", "b", "c", "d", "e", "f")
+        ],
         workers=[Worker(**{**figures, "name": f"worker-{n}@{'m' * 30}"}) for n in range(workers)],
         rates=Rates(arriving_per_s=1e5, records_per_s=1e5, rows_per_s=1e6),
         dead_letters=DeadLetters(waiting=10**6, last_hour=10**5, newest=letter),

@@ -16,7 +16,7 @@ import pytest
 from aisleflow.commands import topics
 from aisleflow.settings import Settings
 from aisleflow.supervisor import environment
-from stream_processors.app import DERIVED_TOPICS
+from schemas.topics import DERIVED_TOPICS
 from stream_processors.engine import waiting
 from tests.conftest import answers, running_kafka, wait_for_leaders
 
