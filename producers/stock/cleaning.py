@@ -29,6 +29,7 @@ from producers.stock.rules import BESIDE, Column, Judged
 from producers.stock.schema import SCHEMAS, Field, Kind, Schema, assign, best_schema, header, model
 
 SAMPLES = 5
+FEW = 0.2
 NO_PRODUCT = "names no product"
 ISSUES: dict[str, type[pl.DataType]] = {
     "line": pl.Int64,
@@ -185,6 +186,7 @@ class _Job:
         self.by_name = {column.name: column for column in self.columns}
         self.keys: duplicates.Hashes = np.empty(0, np.uint64)
         self.complete = np.empty(0, bool)
+        self.unnamed = 0
         self.found = duplicates.Found()
         self.summary = Summary(source, schema, options)
 
@@ -200,6 +202,7 @@ class _Job:
             keys.append(key)
             complete.append(whole)
             products.append(product)
+            self.unnamed += len(batch.unnamed)
         if keys:
             self.keys, self.complete = np.concatenate(keys), np.concatenate(complete)
             keys.clear()
@@ -215,11 +218,7 @@ class _Job:
         """The file's rows that name a product; the same rows, in the same order, in every pass."""
         rows = 0
         for block in self.source.blocks(self.options.block):
-            frame = block.frame.rename({column.source: column.name for column in self.columns})
-            if "sold_clock" in frame.columns and "sold_at" in frame.columns:
-                alone = ~pl.col("sold_at").str.contains(":", literal=True) & pl.col("sold_clock").is_not_null()
-                joined = pl.col("sold_at").str.strip_chars() + " " + pl.col("sold_clock").str.strip_chars()
-                frame = frame.with_columns(sold_at=pl.when(alone).then(joined).otherwise("sold_at"))
+            frame = self._renamed(block)
             judged = {}
             named = np.zeros(frame.height, bool)
             for name in self.schema.identity:
@@ -233,26 +232,51 @@ class _Job:
             rows += frame.height
             self.progress(step, rows)
 
+    def _renamed(self, block: Block) -> pl.DataFrame:
+        """A block's columns under their names; a time of day of its own goes beside its date."""
+        frame = block.frame.rename({column.source: column.name for column in self.columns})
+        if {"sold_clock", "sold_at"} <= self.by_name.keys():
+            alone = ~pl.col("sold_at").str.contains(":", literal=True) & pl.col("sold_clock").is_not_null()
+            joined = pl.col("sold_at").str.strip_chars() + " " + pl.col("sold_clock").str.strip_chars()
+            frame = frame.with_columns(sold_at=pl.when(alone).then(joined).otherwise("sold_at"))
+        return frame
+
     def _hashes(self, batch: _Batch) -> tuple[duplicates.Hashes, npt.NDArray[np.bool_], duplicates.Hashes]:
         """A hash of each row's key, whether it has all parts of it, and a hash of its product."""
         judged = {}
-        for name in {
-            *(one for group in self.schema.key for one in group),
-            *self.schema.further_key,
-        } & self.by_name.keys():
-            values = (batch.judged.get(name) or self._judge(self.by_name[name], batch.frame)).values
-            judged[name] = values.str.to_lowercase() if self.by_name[name].kind is Kind.TEXT else values
+
+        def first_of(names: Sequence[str]) -> list[pl.Expr]:
+            """The first of these that a row has, and which of them it is."""
+            found = [name for name in names if name in self.by_name]
+            if names == self.schema.identity and batch.judged:
+                found = list(batch.judged)  # these name a product in every row
+            for name in found:
+                if name not in judged:
+                    values = (batch.judged.get(name) or self._judge(self.by_name[name], batch.frame)).values
+                    judged[name] = values.str.to_lowercase() if self.by_name[name].kind is Kind.TEXT else values
+            if not found:
+                return [pl.lit(None, pl.String)]
+            which = pl.coalesce(
+                [pl.when(pl.col(name).is_not_null()).then(pl.lit(names.index(name), pl.Int8)) for name in found]
+            )
+            return [pl.coalesce(found), which]
+
+        product = first_of(self.schema.identity)
+        parts = [
+            one.alias(f"{place} {number}")
+            for place, group in enumerate(self.schema.key)
+            for number, one in enumerate(first_of(group))
+        ]
+        further = [
+            one.alias(f"further {place}")
+            for place, name in enumerate(self.schema.further_key)
+            for one in first_of((name,))[:1]
+        ]
         frame = pl.DataFrame(judged)
-
-        def first_of(names: Sequence[str]) -> pl.Expr:
-            present = [pl.lit(f"{name} ") + pl.col(name) for name in names if name in frame.columns]
-            return pl.coalesce(present) if present else pl.lit(None, pl.String)
-
-        parts = frame.select(first_of(group).alias(str(place)) for place, group in enumerate(self.schema.key))
-        further = [frame[name] for name in self.schema.further_key if name in frame.columns]
-        complete = parts.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
-        product = duplicates.key_hashes(frame.select(first_of(self.schema.identity)))
-        return duplicates.key_hashes(parts.hstack(further)), complete, product
+        rows = frame.select(*parts, *further) if judged else pl.DataFrame()
+        complete = rows.select(pl.all_horizontal(pl.col("^[0-9]+ 0$").is_not_null()))
+        named = frame.select(one.alias(str(number)) for number, one in enumerate(product))
+        return duplicates.key_hashes(rows), complete.to_series().to_numpy(), duplicates.key_hashes(named)
 
     def _judge(self, column: Column, frame: pl.DataFrame) -> Judged:
         named = frame["unit"] if column.kind is Kind.QUANTITY and "unit" in self.by_name else None
@@ -282,19 +306,26 @@ class _Job:
         self.keys = np.empty(0, np.uint64)
 
     def _comparable(self, chosen: npt.NDArray[np.bool_]) -> pl.DataFrame:
-        parts, first = [], 0
-        for batch in self._batches("comparing"):
-            count = batch.frame.height
-            within = np.flatnonzero(chosen[first : first + count])
-            if len(within):
-                raw = batch.frame[within]
+        parts, first, rows = [], 0, np.flatnonzero(chosen)
+        for raw, lines in self._chosen(chosen):
+            if raw.height:
+                places = rows[first : first + raw.height]
                 cleaned = self._comparable_cells(raw)
-                rows = within + first
-                parts.append(
-                    duplicates.comparable(self.schema, raw, cleaned, rows, batch.lines[within], self.keys[rows])
-                )
-            first += count
+                parts.append(duplicates.comparable(self.schema, raw, cleaned, places, lines, self.keys[places]))
+                first += raw.height
         return pl.concat(parts)
+
+    def _chosen(self, chosen: npt.NDArray[np.bool_]) -> Iterator[tuple[pl.DataFrame, npt.NDArray[np.int64]]]:
+        """Rows with their lines; only they are parsed where every row of the file names a product and they are few."""
+        if self.unnamed == 0 and chosen.mean() < FEW:
+            for block in self.source.blocks(self.options.block, chosen):
+                yield self._renamed(block), block.lines
+            return
+        first = 0
+        for batch in self._batches("comparing"):
+            within = np.flatnonzero(chosen[first : first + batch.frame.height])
+            yield batch.frame[within], batch.lines[within]
+            first += batch.frame.height
 
     def _comparable_cells(self, raw: pl.DataFrame) -> pl.DataFrame:
         """Cleaned rows in which 2.5 and 2.50 are the same."""
@@ -416,16 +447,18 @@ class _Job:
         self, name: str, found: Judged, batch: _Batch, stays: npt.NDArray[np.bool_], report: ColumnReport
     ) -> pl.DataFrame:
         values = batch.frame[name]
+        emptied = pl.col("value").is_null()
+        told = found.texts.group_by("done", "reason", emptied.alias("emptied")).agg(pl.col("n").sum())
         blank = 0
-        for _, count, value, done, reason in found.texts.iter_rows():
+        for done, reason, is_empty, count in told.sort("done", "reason").iter_rows():
             if done:
                 report.done[done] += count
-            if value is None and not reason:
-                blank += count
             if reason:
-                (report.emptied if value is None else report.doubted)[reason] += count
+                (report.emptied if is_empty else report.doubted)[reason] += count
+            elif is_empty:
+                blank += count
         report.filled += values.len() - values.null_count() - blank
-        self._sample_cells(found, values, batch, report)
+        self._sample_cells(found, batch, report)
         missing = pl.DataFrame(schema=ISSUES)
         column = self.by_name[name]
         if column.field.required and not column.extra:
@@ -461,25 +494,23 @@ class _Job:
             ]
         )
 
-    def _sample_cells(self, found: Judged, values: pl.Series, batch: _Batch, report: ColumnReport) -> None:
-        wanted: dict[str, tuple[str, str]] = {}
-        for text, _, value, done, reason in found.texts.iter_rows():
-            about = reason or done
-            if (
-                about
-                and len(report.samples.get(about, ())) + sum(1 for one, _ in wanted.values() if one == about) < SAMPLES
-            ):
-                wanted[text] = (about, value or "")
-        if not wanted:
+    def _sample_cells(self, found: Judged, batch: _Batch, report: ColumnReport) -> None:
+        """A few lines for each thing that was done or found, the first of them in the block."""
+        about = pl.when(pl.col("reason") != "").then("reason").otherwise("done").alias("about")
+        full = [what for what, kept in report.samples.items() if len(kept) >= SAMPLES]
+        wanted = found.texts.select("text", "value", about).filter(
+            (pl.col("about") != "") & ~pl.col("about").is_in(full)
+        )
+        if not wanted.height:
             return
-        rows = found.before.is_in(list(wanted)).arg_true()
-        seen: set[str] = set()
-        for row in rows[: 50 * SAMPLES * len(wanted)]:
-            text = found.before[row]
-            if text not in seen:
-                seen.add(text)
-                about, value = wanted[text]
-                _sample(report.samples, about, int(batch.lines[row]), text.partition(BESIDE)[0], value)
+        wanted = wanted.filter(pl.int_range(pl.len()).over("about") < SAMPLES)
+        rows = (
+            found.before.to_frame("text")
+            .with_row_index("row")
+            .join(wanted, on="text", how="inner", maintain_order="left")
+        )
+        for row, text, value, what in rows.unique("text", keep="first", maintain_order=True).iter_rows():
+            _sample(report.samples, what, int(batch.lines[row]), text.partition(BESIDE)[0], value or "")
 
     def _duplicate_issues(self, batch: _Batch, gone: list[tuple[int, str, int]]) -> pl.DataFrame:
         what = DOUBTED if self.options.keep_duplicates else DUPLICATE

@@ -47,7 +47,7 @@ class Refused:
 class Block:
     """Rows of a file: ``frame`` has a text column for each column, ``lines`` the line at which each row begins.
 
-    ``spans`` are the rows' places in ``text``, the block in UTF-8.
+    ``spans`` are the rows' places in ``text``, the block in UTF-8; ``rows`` how many there are, those left out too.
     """
 
     frame: pl.DataFrame
@@ -56,6 +56,7 @@ class Block:
     text: bytes
     spans: Numbers
     encoding: str
+    rows: int
 
     def raw(self, row: int) -> bytes:
         """A row's bytes as they stand in the file, without the end of its line."""
@@ -84,9 +85,9 @@ class Source:
         """Names of the frames' columns."""
         return [str(place) for place in range(len(self.header))]
 
-    def blocks(self, size: int = BLOCK) -> Iterator[Block]:
-        """All rows in their order, in blocks of about ``size`` bytes."""
-        carry, line, started = b"", 1, False
+    def blocks(self, size: int = BLOCK, only: npt.NDArray[np.bool_] | None = None) -> Iterator[Block]:
+        """All rows in their order, in blocks of about ``size`` bytes; or those of all rows that ``only`` says."""
+        carry, line, started, first = b"", 1, False, 0
         with opened(self.path) as file:
             for part, last in self._decoded(file, size):
                 text = carry + part
@@ -97,7 +98,9 @@ class Source:
                     carry = text
                     continue
                 block, carry = text[:cut], text[cut:]
-                yield self._block(block, line)
+                found = self._block(block, line, None if only is None else only[first:])
+                first += found.rows
+                yield found
                 line += block.count(b"\n")
 
     def _decoded(self, file: IO[bytes], size: int) -> Iterator[tuple[bytes, bool]]:
@@ -112,7 +115,7 @@ class Source:
             if not raw:
                 break
 
-    def _block(self, text: bytes, line: int) -> Block:
+    def _block(self, text: bytes, line: int, only: npt.NDArray[np.bool_] | None) -> Block:
         refused: list[Refused] = []
         starts, ends, lines, fixed, why = _records(text, self.delimiter, len(self.header), line)
         if self.broken and len(starts):
@@ -129,8 +132,13 @@ class Source:
                 refused.append(Refused(int(lines[place]), reason, original(raw, self.encoding)))
         refused.sort(key=lambda one: one.line)
         kept = np.flatnonzero(keep)
+        rows = len(kept)
+        if only is not None:
+            kept = kept[only[:rows]]
         frame = self._frame(text, starts, ends, kept, fixed)
-        return Block(frame, lines[kept], refused, text, np.column_stack((starts[kept], ends[kept])), self.encoding)
+        return Block(
+            frame, lines[kept], refused, text, np.column_stack((starts[kept], ends[kept])), self.encoding, rows
+        )
 
     def _frame(
         self, text: bytes, starts: Numbers, ends: Numbers, kept: Numbers, fixed: dict[int, bytes]

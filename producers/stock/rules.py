@@ -234,7 +234,7 @@ class Column:
         if not plain.all():
             odd, local = counted.filter(~plain), None
             if self.kind is Kind.TIME:
-                local = _local_times(odd, self.field, today, zone)
+                local = _local_times(odd, self.field, today, zone, dates.orders(self.seen.orders))
                 odd = odd.join(local, on="text", how="anti") if local.height else odd
                 found.append(local)
             found.append(self._one_by_one(odd, today, zone))
@@ -431,26 +431,32 @@ def _valid_gtins(texts: pl.Series) -> pl.Series:
     return frame.select((total % 10 == 0).fill_null(False).alias("text"))["text"]
 
 
-def _local_times(odd: pl.DataFrame, field: Field, today: date, zone: ZoneInfo) -> pl.DataFrame:
-    """Times written ``yyyy-mm-dd hh:mm:ss``, in UTC; those that are out of range or do not exist are left to Python."""
-    shaped = odd.filter(pl.col("text").str.contains(dates.LOCAL_TIME))
-    moment = (
-        pl.col("text")
-        .str.replace("T", " ", literal=True)
-        .str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
-    )
-    moment = moment.dt.replace_time_zone(zone.key, ambiguous="null", non_existent="null").dt.convert_time_zone("UTC")
-    return (
-        shaped.with_columns(moment=moment)
-        .filter(pl.col("moment").dt.date().is_between(EARLIEST, field.latest(today)))
-        .select(
-            "text",
-            "n",
-            value=pl.col("moment").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            done=pl.lit("time from yyyy-mm-dd"),
-            reason=pl.lit(""),
+def _local_times(odd: pl.DataFrame, field: Field, today: date, zone: ZoneInfo, orders: dict[str, str]) -> pl.DataFrame:
+    """Times with seconds and without an offset, in UTC, of the forms that fill whole columns: year first, or two digits each for
+    day and month in a proven order. Those that are out of range or do not exist are left to Python.
+    """
+    forms = [(dates.LOCAL_TIME, "%Y-%m-%d %H:%M:%S", "yyyy-mm-dd")]
+    for mark, order in orders.items():
+        if mark in "/-":
+            first, second = ("%d", "%m") if order == "dmy" else ("%m", "%d")
+            named = "dd{0}mm{0}yyyy" if order == "dmy" else "mm{0}dd{0}yyyy"
+            digits = rf"^[0-9]{{2}}{mark}[0-9]{{2}}{mark}[0-9]{{4}} [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}$"
+            forms.append((digits, f"{first}{mark}{second}{mark}%Y %H:%M:%S", named.format(mark)))
+    parts = []
+    for shape, form, name in forms:
+        shaped = odd.filter(pl.col("text").str.contains(shape))
+        if not shaped.height:
+            continue
+        moment = pl.col("text").str.replace("T", " ", literal=True).str.to_datetime(form, strict=False, time_unit="us")
+        moment = moment.dt.replace_time_zone(zone.key, ambiguous="null", non_existent="null").dt.convert_time_zone(
+            "UTC"
         )
-    )
+        fine = shaped.with_columns(moment=moment).filter(
+            pl.col("moment").dt.date().is_between(EARLIEST, field.latest(today))
+        )
+        written = pl.col("moment").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+        parts.append(fine.select("text", "n", value=written, done=pl.lit(f"time from {name}"), reason=pl.lit("")))
+    return pl.concat(parts) if parts else pl.DataFrame(schema=_TEXTS)
 
 
 def _too_low(field: Field) -> str:
