@@ -133,7 +133,10 @@ def near_duplicates(rows: pd.DataFrame, lines: pd.Series) -> pd.DataFrame:
             one, two = pairs[name], pairs[f"{name}_best"]
             if name == "name":
                 one, two = folded(one), folded(two)
-            agree &= (one == two) | one.isna() | two.isna()
+            if name in ("quantity", "sold_at", "unit_price"):
+                agree &= (one == two) | (one.isna() & two.isna())
+            else:
+                agree &= (one == two) | one.isna() | two.isna()
     gone = pairs[agree]
     return pd.DataFrame(
         {

@@ -23,8 +23,8 @@ _RULES = {
     duplicates.NEAR: "Product, place, unit and dates of count and expiry are the same, every other cell is the same or empty in "
     "one of the rows; case, accents, punctuation and the order of words do not count in names. The row with more cells stays, "
     "then the first. Rows are never merged.",
-    duplicates.NEAR_SALE: "Receipt and product are the same, every other cell is the same or empty in one of the rows. The row "
-    "with more cells stays, then the first.",
+    duplicates.NEAR_SALE: "Receipt, product, quantity, price and time are the same, every other cell is the same or empty in one "
+    "of the rows. The row with more cells stays, then the first.",
     duplicates.OLDER: "As before, but quantity, price or status differ and the dates of the last delivery say which row is newer. "
     "The newest stays.",
 }
@@ -116,7 +116,7 @@ def _bars(items: Sequence[tuple[str, int]]) -> Markup:
     drawn = []
     for place, (label, count) in enumerate(items):
         y = place * 18
-        shown = label if len(label) <= 30 else f"{label[:29]}…"
+        shown = label if len(label) <= 24 else f"{label[:23]}…"
         drawn.append(Markup('<text x="0" y="{}"><title>{}</title>{}</text>').format(y + 13, label, shown))
         drawn.append(
             Markup('<rect x="200" y="{}" width="{:.1f}" height="13"/>').format(y + 2, max(1.0, count / highest * 190))
