@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test faults lint bench bench-camera bench-identity camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages
+.PHONY: help install vision demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -42,7 +42,7 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/lint-imports
 
 bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak and those of cameras
-	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 bench-freshness: install ## How old an answer is: steady, at the highest rate, in a rebalance (9 minutes)
 	$(BIN)/python -m benchmarks.freshness $(BENCH_ARGS)
@@ -58,6 +58,9 @@ bench-camera: vision ## A clip to events beside ultralytics' own tracking, and c
 
 bench-identity: vision ## Identity, staff, groups and queue over 300 scenes of rendered footage (15 minutes)
 	$(BIN)/python -m benchmarks.identity $(BENCH_ARGS)
+
+bench-cleaning: install ## Cleaning sales beside pandas at the same work, then ten million rows: SALES=FILE (10 minutes)
+	$(BIN)/python -m benchmarks.cleaning $(SALES) $(BENCH_ARGS)
 
 camera-week: install ## A week of two cameras' observations through the rules: memory must stay flat (2 minutes)
 	$(BIN)/python -m benchmarks.camera_week $(BENCH_ARGS)

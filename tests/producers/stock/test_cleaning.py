@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import re
 import tempfile
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,9 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from aisleflow.cli import app
 from producers.stock import duplicates, reading
 from producers.stock.cleaning import DOUBTED, DUPLICATE, EMPTIED, NO_PRODUCT, REFUSED, Options, Summary, clean
 
@@ -307,3 +310,27 @@ def test_every_cell_is_written_or_listed(content: bytes) -> None:
             name = outputs[written]
             assert row[name] or (at, name) in listed or not cell.strip(), (at, name, cell)
     assert next(rows, None) is None
+
+
+def test_the_command(tmp_path: Path) -> None:
+    source = tmp_path / "list.csv"
+    source.write_text(SMALL)
+    told = CliRunner().invoke(app, ["clean", str(source), "--today", "2026-11-21"])
+    assert (told.exit_code, "2 rows read, 2 written" in told.output) == (0, True), told.output
+    assert (tmp_path / "list.cleaned.csv").read_text() == "sku,name,quantity,price\nA1,Tea,5,2.50\nA2,Tea,200,3\n"
+    page = (tmp_path / "list.report.html").read_text()
+    assert "two hundred" in page
+    assert not re.search(r"(?:src|href)=.?(?:https?:|//)", page)
+    (tmp_path / "empty.csv").write_text("")
+    failed = CliRunner().invoke(app, ["clean", str(tmp_path / "empty.csv")])
+    assert (failed.exit_code, "is empty" in failed.output) == (3, True)
+    missing = CliRunner().invoke(app, ["clean", str(tmp_path / "missing.csv")])
+    assert (missing.exit_code, "No such file" in missing.output) == (3, True)
+    for wrong in (
+        ["--schema", "x"],
+        ["--decimal", "x"],
+        ["--time-zone", "x"],
+        ["--today", "x"],
+        ["--out", str(source)],
+    ):
+        assert CliRunner().invoke(app, ["clean", str(source), *wrong]).exit_code == 2
