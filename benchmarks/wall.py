@@ -69,7 +69,7 @@ def main() -> None:
         running_clickhouse(Path(name) / "clickhouse", free_port(), secrets.token_hex(16)) as clickhouse,
     ):
         url = f"{clickhouse}/aisleflow"
-        settings = Settings(_env_file=None, clickhouse_url=url, data_dir=Path(name))  # type: ignore[arg-type]
+        settings = Settings(_env_file=None, clickhouse_url=url, data_dir=Path(name))
         migrate.apply(settings)
         with clickhouse_client(settings, send_receive_timeout=600) as client:
             visits = fill(client, chosen.shops, chosen.days)
