@@ -3,6 +3,7 @@
 import typer
 
 from aisleflow.commands import (
+    analysts,
     api,
     backup,
     camera,
@@ -52,6 +53,7 @@ app.command()(api.api)
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(publish.app, name="publish")
+app.add_typer(analysts.app, name="analysts")
 app.add_typer(producers.app, name="producers")
 app.add_typer(camera.app, name="camera")
 app.add_typer(layout.app, name="layout")

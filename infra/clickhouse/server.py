@@ -54,6 +54,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from infra.clickhouse import analysts
 from infra.clickhouse.compression import (
     MAX_BODY_BYTES,
     Compressor,
@@ -172,8 +173,15 @@ class Query:
     default_format: str = "TabSeparated"
     #: Reading only, as ClickHouse holds for every GET request.
     safe_method: bool = False
+    #: The shops whose rows it may see; None: all.
+    stores: tuple[str, ...] | None = None
     #: By which the running query is found when its client goes away.
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def comment(self) -> str:
+        """The engine's ``log_comment`` of it."""
+        return analysts.marked(self.mark, self.stores)
 
 
 @dataclass(frozen=True)
@@ -197,6 +205,7 @@ _ENGINE_USERS = """<clickhouse>
   <users>
     <default>
       <password/><profile>default</profile><quota>default</quota><networks><ip>::/0</ip></networks>
+      <databases>{policies}</databases>
       <grants>
         <query>GRANT SHOW, SELECT, INSERT, ALTER, TRUNCATE, OPTIMIZE, KILL QUERY ON *.*</query>
         <query>GRANT CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP DATABASE, DROP TABLE, DROP VIEW ON *.*</query>
@@ -217,18 +226,41 @@ class Engine:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SystemExit(f"clickhouse: another server already uses {data_dir}") from None
-        (data_dir / "engine-users.xml").write_text(_ENGINE_USERS)
+        (data_dir / "engine-users.xml").write_text(_ENGINE_USERS.format(policies=""))
         config = data_dir / "engine-config.xml"
         config.write_text(
             f"<clickhouse><users_config>{escape(str(data_dir / 'engine-users.xml'))}</users_config></clickhouse>"
         )
         self._path = f"{data_dir / 'chdb'}?config-file={config}"
         self._anchor = connect(self._path)  # the engine lives as long as one connection is open
+        #: The tables whose rows are held apart by shop; None while nobody needs that.
+        self._guarded: frozenset[analysts.Table] | None = None
+        if analysts.load(data_dir / analysts.FILE):
+            found = self._tables()
+            self._anchor.close()  # policies are read when the engine opens
+            (data_dir / "engine-users.xml").write_text(_ENGINE_USERS.format(policies=analysts.policies(found)))
+            self._anchor = connect(self._path)
+            self._guarded = frozenset(filter(analysts.is_guarded, found))
         self.version, self.timezone = self._text("SELECT version(), timezone()").split("\t")
         self._table_functions = frozenset(self._text("SELECT lower(name) FROM system.table_functions").split("\n"))
 
     def _text(self, sql: str) -> str:
         return str(self._anchor.query(sql, "TabSeparated").bytes().decode().strip())
+
+    def _tables(self) -> list[analysts.Table]:
+        rows = self._anchor.query(analysts.TABLES, "JSONEachRow").bytes().splitlines()
+        return analysts.by_name(map(json.loads, rows))
+
+    def _check_guards(self) -> None:
+        """Refuse while there is a table whose rows are not held apart: policies are read when the engine opens."""
+        unguarded = set(self._tables()) - (self._guarded or frozenset())
+        if unguarded:
+            table = min(f"{table.database}.{table.name}" for table in unguarded)
+            raise StatementError(
+                497,
+                "ACCESS_DENIED",
+                f"The rows of {table} are not held apart by shop yet: that begins when Aisleflow is started again.",
+            )
 
     def run(self, query: Query) -> Answer:
         """Run a query up to its first chunk.
@@ -242,6 +274,8 @@ class Engine:
             check_writer(statement)
         else:
             check_reader(query.user, statement, self._table_functions)
+        if query.stores is not None:
+            self._check_guards()
         chosen = statement.format or query.default_format
         streamed = statement.kind in {"SELECT", "WITH"} and chosen in _STREAMED_FORMATS
         connection = connect(self._path)
@@ -261,7 +295,9 @@ class Engine:
             settings["max_result_bytes"] = MAX_BUFFERED_RESULT_BYTES
         for name, value in query.settings.items():
             settings[name] = _allowed(query.user, name, value)
-        settings |= {"result_overflow_mode": "throw", "log_comment": query.mark}
+        settings |= {"result_overflow_mode": "throw", "log_comment": query.comment}
+        if query.stores is not None:
+            settings["apply_row_policy_after_final"] = 0
         if query.database:
             connection.query(f"USE {_identifier(query.database)}")
         # 1: no writing and no further settings; 2: settings may still be given, which clickhouse-connect asks before it does.
@@ -275,7 +311,7 @@ class Engine:
     def cancel(self, query: Query) -> None:
         """End a query that runs in another thread, which then raises; nothing happens if it has ended."""
         sql = "KILL QUERY WHERE Settings['log_comment'] = {mark:String} ASYNC"
-        connect(self._path).query(sql, params={"mark": query.mark})
+        connect(self._path).query(sql, params={"mark": query.comment})
 
     def close(self) -> None:
         """Stop what still runs and close the data."""
@@ -424,19 +460,20 @@ class Server:
         if request.method == "GET" and "query" not in request.query_params:
             return PlainTextResponse("Ok.\n", headers=headers)
         try:
-            user = self._authenticate(request)
+            name, stores = self._authenticate(request)
+            user = name if stores is None else ANALYST
             async with self._limits[user]:
-                query = await self._read(request, user)
+                query = replace(await self._read(request, user), stores=stores)
                 if killed := _KILL_OWN.fullmatch(query.statement.sql):
-                    query = await self._kill(query, killed[1])
+                    query = await self._kill(query, name, killed[1])
                 watcher = asyncio.create_task(self._cancel_when_gone(request, query))
                 began = time.perf_counter()
-                self._running[user, query_id] = query
+                self._running[name, query_id] = query
                 try:
                     answer = await anyio.to_thread.run_sync(self._engine.run, query)
                 finally:
                     watcher.cancel()
-                    self._running.pop((user, query_id), None)
+                    self._running.pop((name, query_id), None)
                 _tell_trace(request, query, answer, time.perf_counter() - began)
         except (StatementError, ChdbError, RuntimeError) as error:
             return self._refusal(str(error), headers)
@@ -451,15 +488,16 @@ class Server:
         if query.statement.kind in {"SELECT", "WITH"}:
             await anyio.to_thread.run_sync(self._engine.cancel, query)
 
-    async def _kill(self, query: Query, query_id: str) -> Query:
+    async def _kill(self, query: Query, name: str, query_id: str) -> Query:
         """End a query of the same user; the answer is a query too, so that it comes in the format that was asked for."""
-        victim = self._running.get((query.user, query_id))
+        victim = self._running.get((name, query_id))
         if victim is not None:
             await anyio.to_thread.run_sync(self._engine.cancel, victim)
-        parameters = {"query_id": query_id, "user": query.user, "found": str(int(victim is not None))}
+        parameters = {"query_id": query_id, "user": name, "found": str(int(victim is not None))}
         return replace(query, statement=parse(_KILLED.encode()), parameters=parameters)
 
-    def _authenticate(self, request: Request) -> str:
+    def _authenticate(self, request: Request) -> tuple[str, tuple[str, ...] | None]:
+        """Who asks, and the shops that they may see (None: all)."""
         scheme, _, basic = request.headers.get("authorization", "").partition(" ")
         if "x-clickhouse-user" in request.headers:
             user, password = request.headers["x-clickhouse-user"], request.headers.get("x-clickhouse-key", "")
@@ -470,6 +508,10 @@ class Server:
                 user = password = ""
         else:
             user, password = request.query_params.get("user", ""), request.query_params.get("password", "")
+        if user not in self._passwords and (known := analysts.load(self._data_dir / analysts.FILE).get(user)):
+            if known.has_password(password):
+                return user, known.stores
+            user = ""
         expected = self._passwords.get(user, "")
         # The comparison runs for an unknown user too, so that its time does not tell which users exist.
         right = hmac.compare_digest(password.encode(), (expected or secrets.token_hex()).encode())
@@ -478,7 +520,7 @@ class Server:
                 f"{user[:64] or 'default'}: Authentication failed: password is incorrect, or there is no such user."
             )
             raise StatementError(516, "AUTHENTICATION_FAILED", reason)
-        return user
+        return user, None
 
     async def _read(self, request: Request, user: str) -> Query:
         limit = LARGEST_BODY[user]
