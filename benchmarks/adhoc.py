@@ -153,7 +153,7 @@ def measure(system: Any, pid: int, chosen: argparse.Namespace) -> list[tuple[Any
                 "WHERE at > {began:DateTime64(3, 'UTC')}",
                 parameters={"began": began},
             ).first_row
-            rows.append(row(phase, cycles, asked, share))
+            rows.append(row(phase, cycles or (0, 0), asked, share))
     return rows
 
 
