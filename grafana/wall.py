@@ -75,8 +75,8 @@ SHOPS = f"""
                 type = 'QUEUE_SPIKE', concat('queue ', toString(toUInt32(value))),
                 type = 'STALE_FEED', concat('silent ', {sql.ago("age_s")}),
                 type = 'CONVERSION_DROP', 'few buy',
-                type = 'ABANDONMENT_SPIKE', 'people give up',
-                type = 'DEAD_ZONE', 'zone without visits',
+                type = 'ABANDONMENT_SPIKE', 'many give up',
+                type = 'DEAD_ZONE', 'empty zone',
                 type = 'FOOTFALL_DROP', 'few people',
                 type = 'FOOTFALL_SURGE', 'many people',
                 lower(replaceAll(type, '_', ' '))
@@ -87,7 +87,7 @@ SHOPS = f"""
                 rank = 2, concat('BEHIND by ', {sql.ago("behind_s")}),
                 rank = 3, concat('WARNING: ', reason),
                 rank = 6, 'OK',
-                seen_by != '', concat('SEEN by ', leftUTF8(seen_by, 12), ': ', reason),
+                seen_by != '', concat('SEEN by ', leftUTF8(seen_by, 12)),
                 concat('NOTE: ', reason)
             ) AS state
         FROM names
@@ -135,7 +135,7 @@ def shop_lines(remainder: int) -> str:
     SELECT
         store_id,
         concat(
-            shop, '  ·  ', toString(visitors), ' in  ·  ',
+            leftUTF8(shop, 16), '  ·  ', toString(visitors), ' in  ·  ',
             if(visitors = 0, '', concat(toString(round(100 * buyers / visitors)), ' % bought  ·  ')),
             toString(waiting), ' waiting',
             if(is_heard, concat('  ·  last event ', {sql.ago("age_s")}, ' ago'), '')
