@@ -80,7 +80,7 @@ bench-queries: install ## How long answers take over 100 million events of 1,000
 bench-decoding: install ## How fast records are read
 	$(BIN)/python -m benchmarks.decoding
 
-bench-anomalies: install $(PEERS_INSTALLED) ## False alarms, recall and time to detection over simulated months, beside scikit-learn (5 minutes of CPU)
+bench-anomalies: install $(PEERS_INSTALLED) ## False alarms, recall and time to detection over simulated months, beside scikit-learn (3 minutes of CPU)
 	$(BIN)/python -m benchmarks.anomalies $(BENCH_ARGS)
 
 bench-stages: install ## What each stage of a worker costs an event

@@ -6,8 +6,8 @@ closed days, lost half days and broken cameras. The workers' rules judge them ev
 would have made that day. Counted as false is every anomaly of severity WARN or CRITICAL on a day on which nothing was wrong; festivals
 and closed days count, told or not. Then faults of every type are put into ordinary days, one at a time.
 
-``--seed`` 1 was for setting the thresholds; the figures of ``benchmarks/results/anomalies.json`` are of seed 2 and others. Run by
-``make bench-anomalies`` (some 8 minutes of CPU).
+``--seed`` 1 was for setting the thresholds; the figures of ``benchmarks/results/anomalies.json`` are of seed 2. Run by
+``make bench-anomalies`` (two and a half minutes of CPU).
 """
 
 from __future__ import annotations
@@ -600,8 +600,8 @@ def main() -> None:
     """Run and write ``results/anomalies.json``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--shops", type=int, default=12)
-    parser.add_argument("--injections", type=int, default=4, help="faults of each type a shop")
+    parser.add_argument("--shops", type=int, default=6)
+    parser.add_argument("--injections", type=int, default=7, help="faults of each type a shop")
     parser.add_argument("--out", type=Path, default=RESULTS / "anomalies.json")
     args = parser.parse_args()
     began = time.process_time()
