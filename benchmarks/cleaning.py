@@ -42,7 +42,8 @@ def faulty(real: pl.DataFrame, copy: int) -> pl.DataFrame:
     pick = pl.int_range(pl.len()).hash(copy)
 
     def share(number: int, percent: int) -> pl.Expr:
-        return (pick // 100**number) % 100 < percent
+        chosen: pl.Expr = (pick // 100**number) % 100 < percent
+        return chosen
 
     quantity, price, name = pl.col("Quantity"), pl.col("UnitPrice"), pl.col("Description")
     words = quantity.replace_strict({str(number): word for number, word in WORDS.items()}, default=None)
