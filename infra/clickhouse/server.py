@@ -89,7 +89,9 @@ WORTH_COMPRESSING_BYTES = 4 * 1024
 #: A statement under it is read without a thread, and remembered: programs ask the same with other parameters.
 SMALL_STATEMENT_BYTES = 8 * 1024
 #: Requests of one user that run at once; more wait, and an analyst's cannot keep the workers' waiting.
-CONCURRENT_REQUESTS = {WRITER: 16, READER: 16, ANALYST: 8}
+CONCURRENT_REQUESTS = {WRITER: 16, READER: 16, ANALYST: 3}
+#: Threads of one analyst's query: beside several of them the workers and the API find a core.
+ANALYST_THREADS = max(1, (os.cpu_count() or 2) // 4)
 
 #: Formats whose chunks, put one after another, are the whole: no header, footer or separator.
 _STREAMED_FORMATS = {"Native", "RowBinary", "JSONEachRow", "JSONCompactEachRow", "TabSeparated", "TSV", "CSV"}
@@ -296,6 +298,8 @@ class Engine:
         for name, value in query.settings.items():
             settings[name] = _allowed(query.user, name, value)
         settings |= {"result_overflow_mode": "throw", "log_comment": query.comment}
+        if query.user == ANALYST:
+            settings["max_threads"] = ANALYST_THREADS
         if query.stores is not None:
             settings["apply_row_policy_after_final"] = 0
         if query.database:
