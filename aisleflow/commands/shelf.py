@@ -44,11 +44,11 @@ def shelf(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each scan as a JSON object on a line.")] = False,
     tiles: Annotated[
-        int | None,
+        int,
         typer.Option(
-            min=1, max=6, help="Look at the photo's parts too, so many each way; 2 for large photos if left out."
+            min=1, max=6, help="Look at the photo's parts too, so many each way: for products too small to see."
         ),
-    ] = None,
+    ] = 1,
 ) -> None:
     """Find products in photos of shelves, the rows they stand in, and the places where some are missing.
 
@@ -64,7 +64,7 @@ def shelf(
     from producers.shelves.annotate import write_annotated
     from producers.shelves.pictures import read_picture
     from producers.shelves.planogram import read_planogram
-    from producers.shelves.products import find_products, tiles_for
+    from producers.shelves.products import find_products
     from producers.shelves.scan import as_event, see
     from producers.shelves.seams import Seams
     from schemas import topics
@@ -86,7 +86,7 @@ def shelf(
         for path in image:
             try:
                 picture = read_picture(path)
-                boxes, sure = find_products(picture.pixels, detector, tiles=tiles or tiles_for(picture.size))
+                boxes, sure = find_products(picture.pixels, detector, tiles=tiles)
                 seen = see(boxes, sure, picture.size, plan, partial(Seams, picture.pixels))
                 scan = as_event(
                     seen, picture.sha256, store_id=store_id, zone_id=zone, timestamp=taken or _taken(path, picture)

@@ -1,7 +1,8 @@
 """People in frames: a YOLO detector finds them, ByteTrack keeps them apart. Needs the vision extra.
 
-A model exported to OpenVINO, ONNX or TFLite runs on OpenVINO alone, several pictures at once, in the shape of the camera's frames
-instead of a padded square: neither PyTorch nor ultralytics is loaded. ultralytics runs the others, and makes the exports.
+A model exported to OpenVINO or ONNX runs on OpenVINO alone, several pictures at once, in the shape of the camera's frames
+instead of a padded square, and one exported to TFLite on LiteRT: neither PyTorch nor ultralytics is loaded. ultralytics
+runs the others, and makes the exports.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,7 +47,9 @@ def require_vision() -> None:
     from importlib.util import find_spec
 
     missing = [
-        name for name in ("cv2", "openvino", "supervision", "trackers", "ultralytics") if find_spec(name) is None
+        name
+        for name in ("ai_edge_litert", "cv2", "openvino", "supervision", "trackers", "ultralytics")
+        if find_spec(name) is None
     ]
     if missing:
         raise CameraError(f"cameras need the vision extra ({', '.join(missing)} missing): run `make vision`")
@@ -78,7 +81,9 @@ def load_detector(
     Raises:
         CameraError: there is no such model, it is for another task, or it does not know the class.
     """
-    if model.is_dir() or model.suffix in (".onnx", ".tflite"):
+    if model.suffix == ".tflite" or (model.is_dir() and [*model.glob("*.tflite")]):
+        return LiteRtYolo(model, wanted)
+    if model.is_dir() or model.suffix == ".onnx":
         return OpenVinoYolo(model, wanted)
     return TorchYolo(_weights(model, cache_dir, trust_model), cache_dir=cache_dir, wanted=wanted)
 
@@ -119,10 +124,10 @@ def export_model(model: Path, folder: Path, *, size: int, half: bool, cache_dir:
 
 
 class OpenVinoYolo:
-    """A YOLO detector that ultralytics exported to OpenVINO, ONNX or TFLite.
+    """A YOLO detector that ultralytics exported to OpenVINO or ONNX.
 
     Args:
-        model: The folder, or the file; a ``.tflite`` file has ``metadata.yaml`` beside it, as in the folder of its export.
+        model: The folder, or the ``.onnx`` file.
         wanted: The class to find; None finds all.
 
     Raises:
@@ -138,11 +143,10 @@ class OpenVinoYolo:
         self._local = threading.local()
         path = model
         if model.is_dir():
-            graphs = sorted([*model.glob("*.xml"), *model.glob("*.tflite")])
+            graphs = sorted(model.glob("*.xml"))
             if len(graphs) != 1 or not (model / "metadata.yaml").is_file():
                 raise CameraError(
                     f"{model} is not a YOLO model exported to OpenVINO (one .xml, its .bin and metadata.yaml)"
-                    " or TFLite (one .tflite and metadata.yaml)"
                 )
             path = graphs[0]
         elif not model.is_file():
@@ -153,8 +157,15 @@ class OpenVinoYolo:
             about = _about(path, graph)
         except Exception as error:  # OpenVINO raises whatever its parsers do
             raise CameraError(f"the model {model} cannot be read: {_last_line(error)}") from error
+        self._take(model, about, wanted, graph.output(0).get_partial_shape())
+        self.at_once = min(
+            4, int(self._compile(self._side, self._side).get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        )
+
+    def _take(self, model: Path, about: Mapping[str, Any], wanted: str | None, out: Any) -> None:
+        """What a detector of these metadata gives for an output of this shape (OpenVINO's)."""
         self._wanted = wanted_classes(model, about.get("task"), about.get("names"), wanted)
-        classes, out = len(about["names"]), graph.output(0).get_partial_shape()
+        classes = len(about["names"])
         # Either every cell's box and scores, or (models that need no suppression) some hundred finished boxes.
         self._finished = len(out) == 3 and out[2].is_static and out[2].get_length() == 6
         if len(out) != 3 or not (self._finished or (out[1].is_static and out[1].get_length() == 4 + classes)):
@@ -162,17 +173,6 @@ class OpenVinoYolo:
         side = about.get("imgsz", [640, 640])
         self._side = max(side) if isinstance(side, list | tuple) else int(side)
         self._stride = int(about.get("stride", 32))
-        shape, tflite = graph.input(0).get_partial_shape(), path.suffix == ".tflite"
-        if graph.input(0).get_element_type() != ov.Type.f32:
-            raise CameraError(
-                f"the model {model} takes {graph.input(0).get_element_type()}: export it with float inputs"
-            )
-        # TFLite exports may have the colours last. Their boxes are shares of the input, but for finished ones with colours first.
-        self._colours_last = tflite and shape[3].is_static and shape[3].get_length() == 3
-        self._shares = tflite and (self._colours_last or not self._finished)
-        self.at_once = min(
-            4, int(self._compile(self._side, self._side).get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        )
 
     def detect(self, image: Any) -> Any:
         """As ``Detector.detect``."""
@@ -181,18 +181,17 @@ class OpenVinoYolo:
         import supervision as sv
 
         height, width = image.shape[:2]
-        request, rows, columns = self._request(height, width)
+        rows, columns, run = self._network(height, width)
         scale = min(columns / width, rows / height)
         inner = (round(width * scale), round(height * scale))
         left, top = (columns - inner[0]) // 2, (rows - inner[1]) // 2
         # Grey around the picture, as in training.
         canvas = np.full((1, rows, columns, 3), 114, np.uint8)
         cv2.resize(image, inner, canvas[0, top : top + inner[1], left : left + inner[0]])
-        found = request.infer({0: canvas}, share_inputs=True, share_outputs=True)[0][0]
-        unit = np.array([columns, rows]) if self._shares else np.ones(2)
+        found = run(canvas)
         if self._finished:
             kept = found[np.isin(found[:, 5], self._wanted) & (found[:, 4] >= FAINTEST)]
-            corners, scores, classes = kept[:, :4] * np.tile(unit, 2), kept[:, 4], kept[:, 5].astype(int)
+            corners, scores, classes = kept[:, :4], kept[:, 4], kept[:, 5].astype(int)
         else:
             # A box belongs to its best class alone: somewhat like a person is a mannequin's dog, too.
             sure = found[4 + self._wanted[0]] if len(self._wanted) == 1 else found[4:].max(axis=0)
@@ -200,7 +199,7 @@ class OpenVinoYolo:
             classes = found[4:, cells].argmax(axis=0)
             own = np.isin(classes, self._wanted)
             cells, classes = cells[own], classes[own]
-            centre, size, scores = found[:2, cells].T * unit, found[2:4, cells].T * unit, sure[cells]
+            centre, size, scores = found[:2, cells].T, found[2:4, cells].T, sure[cells]
             corners = np.hstack([centre - size / 2, centre + size / 2])
             if len(cells):
                 tops: Any = np.hstack([centre - size / 2, size])
@@ -210,8 +209,8 @@ class OpenVinoYolo:
         xyxy = np.clip((corners - [left, top, left, top]) / scale, 0, limits).astype(np.float32).reshape(-1, 4)
         return sv.Detections(xyxy=xyxy, confidence=np.array(scores, np.float32), class_id=np.array(classes, int))
 
-    def _request(self, height: int, width: int) -> tuple[Any, int, int]:
-        """This thread's request for pictures of a size, and the rows and columns of its input."""
+    def _network(self, height: int, width: int) -> tuple[int, int, Callable[[Any], Any]]:
+        """Rows and columns of the input for pictures of a size, and this thread's network: from such an input to its output."""
         held: dict[tuple[int, int], Any] = vars(self._local).setdefault("requests", {})
         shape = frame_shape(height, width, self._side, self._stride)
         if (request := held.get(shape)) is None:
@@ -219,7 +218,7 @@ class OpenVinoYolo:
                 compiled = self._compile(*shape)
             request = held[shape] = compiled.create_infer_request()
         _, rows, columns, _ = request.model_inputs[0].shape
-        return request, rows, columns
+        return rows, columns, lambda canvas: request.infer({0: canvas}, share_inputs=True, share_outputs=True)[0][0]
 
     def _compile(self, rows: int, columns: int) -> Any:
         """The network for an input of this shape, or of its own where it cannot be given another."""
@@ -227,16 +226,15 @@ class OpenVinoYolo:
             import openvino as ov
 
             graph = self._core.read_model(self._path)
-            if not self._colours_last:
-                try:
-                    reshape(graph, rows, columns)
-                except (RuntimeError, ValueError):
-                    graph = self._core.read_model(self._path)
+            try:
+                reshape(graph, rows, columns)
+            except (RuntimeError, ValueError):
+                graph = self._core.read_model(self._path)
             steps = ov.preprocess.PrePostProcessor(graph)
             steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(
                 ov.preprocess.ColorFormat.BGR
             )
-            steps.input().model().set_layout(ov.Layout("NHWC" if self._colours_last else "NCHW"))
+            steps.input().model().set_layout(ov.Layout("NCHW"))
             steps.input().preprocess().convert_element_type(ov.Type.f32).convert_color(
                 ov.preprocess.ColorFormat.RGB
             ).scale(255.0)
@@ -244,6 +242,76 @@ class OpenVinoYolo:
                 steps.build(), "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"}
             )
         return self._compiled[rows, columns]
+
+
+class LiteRtYolo(OpenVinoYolo):
+    """A YOLO detector that ultralytics exported to TFLite, on LiteRT.
+
+    OpenVINO reads such files too, but gave another result for the same picture in one process of some (2026.4, 8-bit weights).
+
+    Args:
+        model: The file, with ``metadata.yaml`` beside it unless it holds its own; or the folder of both.
+        wanted: The class to find; None finds all.
+
+    Raises:
+        CameraError: it is not such a model.
+    """
+
+    at_once = 1
+
+    def __init__(self, model: Path, wanted: str | None = "person") -> None:
+        import numpy as np
+        import openvino as ov
+        from ai_edge_litert.interpreter import Interpreter
+
+        path = model
+        if model.is_dir():
+            path, *more = sorted(model.glob("*.tflite"))
+            if more:
+                raise CameraError(f"{model} holds several .tflite files: name one")
+        if not path.is_file():
+            raise CameraError(f"there is no model {model}")
+        try:
+            about = _about(path, None)
+            self._interpreter: Any = Interpreter(str(path), num_threads=os.cpu_count())
+            self._interpreter.allocate_tensors()
+        except Exception as error:  # LiteRT raises whatever its parsers do
+            raise CameraError(f"the model {model} cannot be read: {_last_line(error)}") from error
+        self._lock = threading.Lock()
+        self._given, self._given_back = (
+            self._interpreter.get_input_details()[0],
+            self._interpreter.get_output_details()[0],
+        )
+        if self._given["dtype"] != np.float32 or self._given_back["dtype"] != np.float32:
+            raise CameraError(
+                f"the model {model} takes or gives {self._given['dtype'].__name__}: export it with floats"
+            )
+        self._take(model, about, wanted, ov.PartialShape([int(length) for length in self._given_back["shape"]]))
+        self._colours_last = int(self._given["shape"][-1]) == 3
+
+    def _network(self, height: int, width: int) -> tuple[int, int, Callable[[Any], Any]]:
+        shape = [int(length) for length in self._given["shape"]]
+        rows, columns = shape[1:3] if self._colours_last else shape[2:4]
+        return rows, columns, self._run
+
+    def _run(self, canvas: Any) -> Any:
+        """The network's output for BGR pictures, boxes in pixels of its input."""
+        import numpy as np
+
+        _, rows, columns, _ = canvas.shape
+        picture = canvas[..., ::-1].astype(np.float32) / 255
+        if not self._colours_last:
+            picture = picture.transpose(0, 3, 1, 2)
+        with self._lock:
+            self._interpreter.set_tensor(self._given["index"], np.ascontiguousarray(picture))
+            self._interpreter.invoke()
+            found = self._interpreter.get_tensor(self._given_back["index"])[0]
+        # Boxes are shares of the input, but for finished ones of exports with the colours first.
+        if self._finished and self._colours_last:
+            found[:, :4] *= [columns, rows, columns, rows]
+        elif not self._finished:
+            found[:4] *= np.array([columns, rows, columns, rows])[:, None]
+        return found
 
 
 def frame_shape(height: int, width: int, side: int, stride: int) -> tuple[int, int]:

@@ -21,6 +21,8 @@ from producers.shelves.rows import LEAST, Array, Row, Shelf
 FIT = 0.8
 # A product that takes up more than this of a place's height stands in it; less is how boxes of two boards overlap.
 INTRUDES = 0.3
+# The usual space of a row is the quartile of its spaces: three in four of them may be gaps.
+USUAL = 0.25
 Kind = Literal["BETWEEN", "END", "ROW"]
 
 
@@ -56,7 +58,7 @@ def columns(boxes: Array, members: Sequence[int]) -> list[list[int]]:
     found: list[tuple[float, float, list[int]]] = []
     for box in sorted(members, key=lambda one: -boxes[one, 3]):
         left, right = boxes[box, 0], boxes[box, 2]
-        for _, (first, last, column) in enumerate(found):
+        for first, last, column in found:
             if min(right, last) - max(left, first) > 0.5 * min(right - left, last - first):
                 column.append(box)
                 break
@@ -80,7 +82,7 @@ def _gaps(shelf: Shelf, number: int, row: Row, margins: dict[tuple[int, int], fl
     widths = own[:, 2] - own[:, 0]
     reached = np.maximum.accumulate(own[:, 2])
     spaces = np.maximum(0.0, own[1:, 0] - reached[:-1])
-    usual = float(np.median(spaces)) if len(spaces) else 0.0
+    usual = float(np.quantile(spaces, USUAL)) if len(spaces) else 0.0
     found = []
     for after in range(len(spaces)):
         width = float(min(widths[after], widths[after + 1]))

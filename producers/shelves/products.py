@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 SURE = 0.35
 # Two boxes of which one lies so far within the other are one product, and its better box.
 WITHIN = 0.7
-# Detectors look at 640 pixels: the parts of a photo under twice that are no sharper to them than the whole.
-LARGE = 1280
 # Parts of a photo overlap by this share of their side, more than a product is wide.
 OVERLAP = 0.2
 
@@ -38,11 +36,6 @@ def find_products(pixels: Any, detector: Detector, *, tiles: int = 1) -> tuple[A
     # What the whole shows surely goes before parts, which cut large products to pieces; then what they show, then the faint.
     kept = each_once(boxes, np.where(sure >= SURE, 2 - of_part, 0) + sure)
     return boxes[kept], sure[kept]
-
-
-def tiles_for(size: tuple[int, int]) -> int:
-    """Parts each way that a photo is looked at in: 2 where that shows products larger than the whole does."""
-    return 2 if max(size) >= LARGE else 1
 
 
 def _look(detector: Detector, pixels: Any) -> tuple[Array, Array]:

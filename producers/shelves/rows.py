@@ -27,6 +27,8 @@ LEVEL = 0.25
 # A product on top of another touches it. Between it and the product on the next board are that board and its price strip: some 5 cm
 # beside packages of 10 to 30.
 TOUCH = 0.15
+# Nobody holds a camera so far from level (radians): boards that seem so steep are too few products in disorder.
+STEEPEST = math.radians(35)
 # A line that cuts a product by less than this share of its width runs beside it: boxes are that exact.
 CUT = 0.15
 # A border of bays is free of products in so many rows: some boxes are wrong, some goods hang over.
@@ -149,7 +151,9 @@ def level_frame(boxes: Array, size: tuple[int, int]) -> Frame:
     turn = np.array([[math.cos(angle), math.sin(angle), 0], [-math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
     far = math.hypot(vanishing[0], vanishing[1])
     # The vanishing point of a board that is seen at all lies outside of the photo; half of its width away is very oblique.
-    k = float(np.clip(vanishing[2] / far, -0.6, 0.6))
+    k = float(np.clip(vanishing[2] / far, -0.6, 0.6)) if far > 0 else 0.0
+    if abs(angle) > STEEPEST:
+        angle = k = 0.0
     level = np.array([[1, 0, 0], [0, 1, 0], [-k, 0, 1.0]])
     matrix = np.linalg.inv(normal) @ level @ turn @ normal
     return Frame(matrix, np.linalg.inv(matrix))

@@ -130,8 +130,8 @@ def _filled(
     rng: np.random.Generator, bay: Bay, number: int, row: int, base: float, space: float, missing: float
 ) -> list[Product]:
     made: list[Product] = []
-    at, limit = bay.left + rng.uniform(0.5, 2), bay.left + bay.width - 0.5
-    away = 0
+    first, limit = bay.left + rng.uniform(0.5, 2), bay.left + bay.width - 0.5
+    at, away = first, 0
     while True:
         width = float(rng.uniform(5, 16))
         height = float(min(space * rng.uniform(0.5, 0.92), width * 3.5))
@@ -140,7 +140,9 @@ def _filled(
         sku = f"SKU-{number}{row}{len(made):03d}"
         for _ in range(int(rng.integers(1, 7))):
             if at + width > limit:
-                return made
+                # What is left is shared out, as whoever fills a shelf does.
+                spread = (limit - made[-1].left - made[-1].width) / max(1, len(made) - 1)
+                return [replace(one, left=one.left + spread * place) for place, one in enumerate(made)]
             if away == 0 and rng.random() < missing:
                 away = int(rng.integers(1, 4))
             made.append(Product(number, row, at, base, width, height, stack, sku, away > 0))
