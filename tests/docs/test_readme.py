@@ -15,7 +15,7 @@ import pytest
 
 from aisleflow.settings import Settings
 from aisleflow.supervisor import environment
-from tests.conftest import answers, process
+from tests.conftest import answers, free_port, process
 
 ROOT = Path(__file__).resolve().parents[2]
 TOUR = re.findall(r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
@@ -52,7 +52,8 @@ def test_tour(kafka: str, clickhouse: str, make_world: Callable[..., Settings], 
     def program(*words: str) -> list[str]:
         return [sys.executable, "-m", "aisleflow", *words]
 
-    ask, publish, query = TOUR
+    ask, publish, query, stock = TOUR
+    elsewhere = settings.model_copy(update={"metrics_port": free_port()})
     with (
         process(
             program("api"),
@@ -66,6 +67,12 @@ def test_tour(kafka: str, clickhouse: str, make_world: Callable[..., Settings], 
             lambda: answers(settings.metrics_port, "/metrics"),
             environment(settings),
         ),
+        process(
+            program("worker", "--derives", "stock"),
+            tmp_path / "stock.log",
+            lambda: answers(elsewhere.metrics_port, "/metrics"),
+            environment(elsewhere),
+        ),
     ):
         taken, metrics, funnel, heatmap, anomalies, health = map(json.loads, walk(ask).splitlines())
         assert (taken["inserted_events"], taken["duplicates"], taken["errors"], taken["processed"]) == (1, 0, 0, True)
@@ -77,3 +84,5 @@ def test_tour(kafka: str, clickhouse: str, make_world: Callable[..., Settings], 
         assert json.loads(walk(ask).splitlines()[0])["duplicates"] == 1
         assert "2 sent" in walk(publish)
         assert re.search(r"STORE_BLR_002\W+1\W", walk(query))
+        _, restock = map(json.loads, walk(stock).splitlines())
+        assert [(task["action"], task["backroom"]) for task in restock["tasks"]] == [("FILL_SHELF", 24)]
