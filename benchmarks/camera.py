@@ -115,7 +115,7 @@ def theirs(path: Path, model: Path, frames: int) -> dict[str, float]:
             began, cpu = time.perf_counter(), time.process_time()
         looked += 1
         if result.boxes is not None and result.boxes.id is not None:
-            tracks.update(result.boxes.id.int().tolist())
+            tracks.update(map(int, result.boxes.id))
             boxes += len(result.boxes)
         if looked == frames:
             break
