@@ -53,11 +53,11 @@ def on_the_log(settings: Settings) -> list[Any]:
 def derive(settings: Settings) -> None:
     """What a worker does with them."""
     records = [
-        SimpleNamespace(offset=one.offset(), key=one.key(), value=one.value(), timestamp=one.timestamp()[1])
+        SimpleNamespace(offset=one.offset(), key=one.key(), value=one.value(), timestamp=one.timestamp()[1], headers=())
         for one in on_the_log(settings)
     ]
     place = SimpleNamespace(topic=settings.topic_prefix + ACKNOWLEDGEMENTS.name, partition=0)
-    cycle = read([cast(RecordBatch, SimpleNamespace(tp=place, records=records))], settings.topic_prefix, 600_000)
+    cycle = read([cast(RecordBatch, SimpleNamespace(tp=place, records=records))], settings.topic_prefix, 600_000, 1)
     assert not cycle.refused
     with clickhouse_client(settings) as client:
         rows = [list(row) for row in acknowledgement_rows(cycle.acknowledgements)]
