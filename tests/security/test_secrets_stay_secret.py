@@ -234,7 +234,7 @@ def test_an_address_that_does_not_work_is_not_repeated(url: str, monkeypatch: py
     assert MARK not in done.output
 
 
-@pytest.mark.parametrize("arguments", [("up", "--help"), ("doctor",), ("rederive",), ("worker",)])
+@pytest.mark.parametrize("arguments", [("up", "--help"), ("doctor",), ("rederive",)])
 def test_programs_that_cannot_work_tell_no_password(arguments: tuple[str, ...], tmp_path: Path) -> None:
     said = run(
         *arguments,
@@ -245,6 +245,20 @@ def test_programs_that_cannot_work_tell_no_password(arguments: tuple[str, ...], 
     )
     assert said
     assert MARK not in said
+
+
+def test_a_worker_that_waits_for_its_parts_tells_no_password(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    environment = {
+        "AISLEFLOW_CLICKHOUSE_URL": f"{FOREIGN}:{free_port()}/x",
+        "AISLEFLOW_KAFKA": f"127.0.0.1:{free_port()}",
+        "AISLEFLOW_METRICS_PORT": str(free_port()),
+        "AISLEFLOW_DATA_DIR": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "aisleflow", "worker"]
+    with process(command, log, lambda: "waiting_for_part" in log.read_text(), environment):
+        pass
+    assert MARK not in log.read_text()
 
 
 @pytest.mark.parametrize("name", ["CLICKHOUSE_URL", "API_KEYS"])
