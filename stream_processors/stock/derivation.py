@@ -97,14 +97,14 @@ def movement_of(event: StockMovement, arrived: int) -> Movement:
     )
 
 
-def receipt_id(receipt: TransactionFact) -> str:
+def receipt_id(store_id: str, transaction_id: str) -> str:
     """The identity under which a receipt's lines are remembered as stored."""
-    return str(uuid5(RECEIPT_NAMESPACE, f"{receipt.store_id}|{receipt.transaction_id}"))
+    return str(uuid5(RECEIPT_NAMESPACE, f"{store_id}|{transaction_id}"))
 
 
 def sales_of(receipt: TransactionFact) -> list[Movement]:
     """What a receipt takes off the shelf, a movement a line; a line with a negative quantity brings it back."""
-    identity = UUID(receipt_id(receipt))
+    identity = UUID(receipt_id(receipt.store_id, receipt.transaction_id))
     return [
         Movement(
             event_id=str(uuid5(identity, str(number))),
@@ -177,7 +177,7 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int, partit
                     continue
                 if not receipt_strays.takes(batch, record, receipt.store_id):
                     receipt.arrived = record.timestamp
-                    cycle.facts.setdefault(receipt_id(receipt), sales_of(receipt))
+                    cycle.facts.setdefault(receipt_id(receipt.store_id, receipt.transaction_id), sales_of(receipt))
                 continue
             reads = read_shelf_scan if topic == topics.SHELF_SCANS.name else read_stock_movement
             found = Refusal("", "has no value") if record.value is None else reads(record.value, latest_ms)
