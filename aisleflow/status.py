@@ -370,10 +370,10 @@ _SHOPS = f"""
 SELECT store_id, max(last_event_timestamp) AS last FROM store_feed GROUP BY store_id ORDER BY last LIMIT {SHOPS_TOLD}
 """  # noqa: S608 - a constant
 _COUNTS = """
-SELECT (SELECT uniqExact(store_id) FROM store_feed), (SELECT count() FROM anomalies FINAL WHERE closed_at IS NULL)
+SELECT (SELECT uniqExact(store_id) FROM store_feed), (SELECT count() FROM anomalies FINAL WHERE closed_at IS NULL AND calm_since IS NULL)
 """
 _ANOMALIES = f"""
-SELECT store_id, type, subject, severity, detected_at, message FROM anomalies FINAL WHERE closed_at IS NULL
+SELECT store_id, type, subject, severity, detected_at, message FROM anomalies FINAL WHERE closed_at IS NULL AND calm_since IS NULL
 ORDER BY indexOf(['CRITICAL', 'WARN', 'INFO'], severity), detected_at DESC LIMIT {ANOMALIES_TOLD}
 """  # noqa: S608 - a constant
 _SIZE = "SELECT sum(bytes_on_disk), sum(rows) FROM system.parts WHERE active AND database = currentDatabase()"

@@ -113,7 +113,7 @@ def _open(kind: str, value: str, *, of: str = "") -> str:
     FROM (
         SELECT store_id, subject, value, detected_at
         FROM anomalies FINAL
-        WHERE type = '{kind}' AND closed_at IS NULL AND $__timeFilter(detected_at)
+        WHERE type = '{kind}' AND closed_at IS NULL AND calm_since IS NULL AND $__timeFilter(detected_at)
             AND (store_id, anomaly_id) NOT IN (SELECT store_id, anomaly_id FROM ({sql.SEEN}))
     ) AS found
     LEFT JOIN names USING (store_id)

@@ -35,9 +35,9 @@ _IN_WINDOW = f"anomalies FINAL WHERE {sql.STORES} AND detected_at <= $__toTime A
 
 TOTALS = f"""
     SELECT
-        countIf(closed_at IS NULL AND severity = 'CRITICAL') AS `Critical`,
-        countIf(closed_at IS NULL AND severity = 'WARN') AS `Warnings`,
-        countIf(closed_at IS NULL AND severity = 'INFO') AS `Notes`,
+        countIf(closed_at IS NULL AND calm_since IS NULL AND severity = 'CRITICAL') AS `Critical`,
+        countIf(closed_at IS NULL AND calm_since IS NULL AND severity = 'WARN') AS `Warnings`,
+        countIf(closed_at IS NULL AND calm_since IS NULL AND severity = 'INFO') AS `Notes`,
         countIf(closed_at IS NOT NULL) AS `Over by now`,
         avgOrNullIf(dateDiff('second', detected_at, ifNull(closed_at, detected_at)), closed_at IS NOT NULL) AS `Mean time open`
     FROM {_IN_WINDOW}
@@ -80,7 +80,7 @@ BY_TYPE = f"""
     SELECT
         type,
         count() AS found,
-        countIf(closed_at IS NULL) AS open,
+        countIf(closed_at IS NULL AND calm_since IS NULL) AS open,
         uniqExact(store_id) AS shops,
         median(dateDiff('second', detected_at, ifNull(closed_at, now64(3, 'UTC')))) AS median_open_s
     FROM {_IN_WINDOW}

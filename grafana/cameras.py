@@ -116,7 +116,9 @@ FEEDS = f"""
         GROUP BY store_id
     ) AS feeds
     LEFT JOIN (
-        SELECT store_id, min(severity) AS stale FROM anomalies FINAL WHERE type = 'STALE_FEED' AND closed_at IS NULL GROUP BY store_id
+        SELECT store_id, min(severity) AS stale FROM anomalies FINAL
+        WHERE type = 'STALE_FEED' AND closed_at IS NULL AND calm_since IS NULL
+        GROUP BY store_id
     ) AS silent USING (store_id)
     LEFT JOIN names USING (store_id)
     ORDER BY stale = '', age_s DESC, store_id

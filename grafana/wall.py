@@ -49,7 +49,8 @@ SHOPS = f"""
     ),
     findings AS (
         SELECT store_id, seen_by, if(seen_by = '', {sql.SEVERITY_RANK}, 4) AS severity_rank, type, value
-        FROM (SELECT store_id, anomaly_id, severity, type, value, detected_at FROM anomalies FINAL WHERE closed_at IS NULL) AS open
+        FROM (SELECT store_id, anomaly_id, severity, type, value, detected_at FROM anomalies FINAL
+            WHERE closed_at IS NULL AND calm_since IS NULL) AS open
         LEFT JOIN ({sql.SEEN}) AS seen USING (store_id, anomaly_id)
         ORDER BY severity_rank, detected_at DESC
         LIMIT 1 BY store_id
@@ -163,7 +164,7 @@ FINDINGS = f"""
         FROM (
             SELECT store_id, anomaly_id, subject, message, suggested_action, severity, detected_at
             FROM anomalies FINAL
-            WHERE closed_at IS NULL
+            WHERE closed_at IS NULL AND calm_since IS NULL
         ) AS open
         LEFT JOIN ({sql.SEEN}) AS seen USING (store_id, anomaly_id)
         ORDER BY severity_rank, detected_at DESC
