@@ -8,9 +8,12 @@ RUN python -m venv /opt/aisleflow \
 COPY pyproject.toml README.md LICENSE ./
 COPY aisleflow aisleflow
 COPY api api
+COPY connectors connectors
+COPY forecasting forecasting
 COPY grafana grafana
 COPY infra infra
 COPY producers producers
+COPY replenishment replenishment
 COPY schemas schemas
 COPY stream_processors stream_processors
 RUN uv pip install --no-cache --python /opt/aisleflow/bin/python --no-deps .

@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages
+.PHONY: help install vision training demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -22,6 +22,9 @@ $(INSTALLED): requirements/main.txt requirements/dev.txt requirements/uv.txt pyp
 
 vision: install ## Add PyTorch, OpenVINO and the detectors (5 GB), for camera workers only
 	$(UV) install -q --python $(BIN)/python --require-hashes -r requirements/vision.txt
+
+training: install ## Add PyTorch, Prophet and Spark (5 GB), for machines that train forecasts only
+	$(UV) install -q --python $(BIN)/python --require-hashes -r requirements/training.txt
 
 demo: install ## Shops come alive: everything starts, with the simulator
 	$(BIN)/aisleflow demo

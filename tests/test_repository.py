@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import tomllib
@@ -17,7 +18,7 @@ from aisleflow.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-REQUIREMENTS = ("main", "dev", "vision", "bench")
+REQUIREMENTS = ("main", "dev", "vision", "training", "bench")
 # With brackets for dots, so that this file does not find itself.
 REGISTRIES = re.compile(
     "|".join(
@@ -109,8 +110,8 @@ def test_requirements_have_hashes(name: str) -> None:
 
 
 def test_requirements_agree() -> None:
-    """One environment holds all three."""
-    for first, second in (("main", "dev"), ("main", "vision"), ("dev", "vision")):
+    """One environment holds them all."""
+    for first, second in itertools.combinations(("main", "dev", "vision", "training"), 2):
         both = pins(first).keys() & pins(second).keys()
         assert {package for package in both if pins(first)[package] != pins(second)[package]} == set()
 
@@ -136,7 +137,10 @@ def test_links_resolve(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_named_files_exist(document: Path) -> None:
     """A path in backticks that begins with one of our folders is a file or folder of ours, but for names to fill in."""
-    folders = "aisleflow|api|benchmarks|docs|grafana|infra|producers|requirements|schemas|stream_processors|tests|[.]ci"
+    folders = (
+        "aisleflow|api|benchmarks|connectors|docs|forecasting|grafana|infra|producers|replenishment|requirements|schemas"
+        "|stream_processors|tests|[.]ci"
+    )
     named = re.findall(rf"`((?:{folders})/[\w./-]*)`", document.read_text())
     assert [path for path in named if not (ROOT / path).exists() and "/TOPIC" not in path] == []
 

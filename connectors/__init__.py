@@ -1,0 +1,1 @@
+"""Links to other systems: what pulls their records into Kafka, and what pushes our alerts to them."""
