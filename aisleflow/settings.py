@@ -112,6 +112,11 @@ class Settings(BaseSettings):
         description="What visitors' pseudonyms are made with, for several machines with cameras; empty makes one up.",
     )
 
+    models_url: str | None = Field(
+        None,
+        description="Folder or s3://BUCKET/PREFIX with the trained models of demand; empty is `models` in the data folder.",
+    )
+
     grafana_password: SecretStr | None = Field(
         None, description="Password of Grafana's admin, for compose and for `grafana push` without a token."
     )
@@ -135,6 +140,11 @@ class Settings(BaseSettings):
     def kafka_bootstrap(self) -> str:
         """Bootstrap servers: the user's own, or the broker that `up` starts."""
         return self.kafka or f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def models(self) -> str:
+        """Where trained models are kept: the registry's URL."""
+        return self.models_url or str(self.data_dir / "models")
 
     @property
     def stock_group(self) -> str:
