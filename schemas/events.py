@@ -449,6 +449,67 @@ class Price(Event):
     source: Literal["LIST", "PROMOTION", "SHELF_LABEL", "COMPETITOR"] = "LIST"
 
 
+Units = Annotated[float, Field(ge=0, le=10**9)]
+MAX_HORIZON_DAYS = 90
+DailyUnits = Annotated[list[Units], Field(min_length=1, max_length=MAX_HORIZON_DAYS)]
+
+
+class ForecastQuantiles(Event):
+    """Demand by day at each quantile: with the probability of the name (``q025`` is 2.5 %) it is at most so much. ``q100``
+    to ``q900`` is the 80 % interval, ``q025`` to ``q975`` the 95 % one.
+    """
+
+    q025: DailyUnits
+    q100: DailyUnits
+    q250: DailyUnits
+    q500: DailyUnits
+    q750: DailyUnits
+    q900: DailyUnits
+    q975: DailyUnits
+
+
+class DemandForecast(Event):
+    """What is expected to be sold of one SKU in one store, day by day. Of several that name a day, the newest holds."""
+
+    event_id: EventId
+    store_id: StoreId
+    timestamp: Timestamp = Field(description="When it was made.")
+    sku: Name
+    start: date = Field(description="First day that it is about, a business day of the store.")
+    mean: DailyUnits = Field(description="Expected units of that day and of each that follows, at most 90.")
+    quantiles: ForecastQuantiles = Field(description="As many days as ``mean``; none is below the one before it.")
+    model: Name = Field(description="What made it.")
+    model_version: Annotated[str, Field(max_length=64)] = Field("", description="Of a trained model: its version.")
+    reason: Annotated[str, Field(max_length=500)] = Field("", description="Why this model, in a sentence.")
+    history_end: date | None = Field(None, description="The last day of sales that it knows.")
+    history_days: Count = Field(0, description="Days of history whose demand is known.")
+    scale: Units = Field(
+        0, description="Mean absolute error of 'as a week ago' on the history, units a day: what a MASE is divided by."
+    )
+    backtest_days: Annotated[int, Field(ge=0, le=MAX_HORIZON_DAYS)] = Field(
+        0, description="Days of a window of the backtest, 0 without one."
+    )
+    backtest_errors: Annotated[list[Units], Field(max_length=366)] = Field(
+        default_factory=list,
+        description="Mean absolute error of each window when it was forecast from the days before it, oldest first.",
+    )
+    warnings: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=20)] = Field(
+        default_factory=list, description="What to know before relying on it."
+    )
+
+    @model_validator(mode="after")
+    def _days_agree(self) -> DemandForecast:
+        before = [0.0] * len(self.mean)
+        for name in ForecastQuantiles.model_fields:
+            values = getattr(self.quantiles, name)
+            if len(values) != len(self.mean):
+                raise ValueError(f"quantiles.{name} must have as many days as mean")
+            if any(lower > higher for lower, higher in zip(before, values, strict=True)):
+                raise ValueError(f"quantiles.{name} is below the quantile before it")
+            before = values
+        return self
+
+
 Severity = Literal["INFO", "WARN", "CRITICAL"]
 AnomalyType = Literal[
     "QUEUE_SPIKE",

@@ -430,6 +430,11 @@ def read_acknowledgement(raw: bytes, latest_ms: int) -> events.Acknowledgement |
     return _read_whole(events.Acknowledgement, raw, latest_ms)
 
 
+def read_forecast(raw: bytes, latest_ms: int) -> events.DemandForecast | Refusal:
+    """Read one record of the ``forecasts`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.DemandForecast, raw, latest_ms)
+
+
 READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.VISIT_EVENTS.name: read_visit_event,
     topics.TRANSACTIONS.name: read_transaction,
@@ -438,6 +443,7 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.STOCK_MOVEMENTS.name: read_stock_movement,
     topics.SHELF_SCANS.name: read_shelf_scan,
     topics.ACKNOWLEDGEMENTS.name: read_acknowledgement,
+    topics.FORECASTS.name: read_forecast,
 }
 """The reader of one record, by the topic that it is on."""
 
@@ -456,7 +462,13 @@ def store_in(topic: str, value: bytes | None, latest_ms: int) -> str | Refusal:
 
 
 W = TypeVar(
-    "W", events.StoreLayout, events.CameraHealth, events.StockMovement, events.ShelfScan, events.Acknowledgement
+    "W",
+    events.StoreLayout,
+    events.CameraHealth,
+    events.StockMovement,
+    events.ShelfScan,
+    events.Acknowledgement,
+    events.DemandForecast,
 )
 
 

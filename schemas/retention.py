@@ -20,6 +20,7 @@ TABLES: dict[str, Class] = {
     "queue_depth": "events",
     "anomalies": "events",
     "acknowledgements": "events",
+    "forecasts": "events",
     "transactions": "results",
     "visits": "results",
     "worker_health": "health",

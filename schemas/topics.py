@@ -74,6 +74,9 @@ CAMERA_HEALTH, _health_dead = _facts("camera-health", events.CameraHealth, "How 
 ACKNOWLEDGEMENTS, _acknowledgement_dead = _facts(
     "acknowledgements", events.Acknowledgement, "Anomalies that somebody has seen and sees to."
 )
+FORECASTS, _forecast_dead = _facts(
+    "forecasts", events.DemandForecast, "Expected sales by SKU and day, made nightly and on request."
+)
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
@@ -81,6 +84,7 @@ TOPICS: dict[str, Topic] = {
         *(VISIT_EVENTS, _visit_dead, TRANSACTIONS, _transaction_dead, STORE_LAYOUTS, _layout_dead),
         *(STOCK_MOVEMENTS, _stock_dead, SHELF_SCANS, _scan_dead, ORDERS, _order_dead, PRICES, _price_dead),
         *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead, ACKNOWLEDGEMENTS, _acknowledgement_dead),
+        *(FORECASTS, _forecast_dead),
     )
 }
 
@@ -90,4 +94,4 @@ DERIVED_TOPICS = (
     *(CAMERA_HEALTH.name, ACKNOWLEDGEMENTS.name),
 )
 # The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
-STOCK_TOPICS = (STOCK_MOVEMENTS.name, TRANSACTIONS.name, SHELF_SCANS.name)
+STOCK_TOPICS = (STOCK_MOVEMENTS.name, TRANSACTIONS.name, SHELF_SCANS.name, FORECASTS.name)

@@ -22,11 +22,10 @@ from aisleflow.settings import Settings
 from schemas import topics
 from schemas.events import ShelfScan, StockMovement, dump
 from schemas.reading import (
+    READERS,
     Refusal,
     TransactionFact,
     epoch_ms,
-    read_shelf_scan,
-    read_stock_movement,
     read_transaction,
 )
 from stream_processors.engine import dead_letters
@@ -34,6 +33,7 @@ from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.engine.strays import Stray, Strays
+from stream_processors.stock import plain
 from stream_processors.stock.history import SkuKey, StockHistory
 from stream_processors.stock.ledger import STEP, Discrepancy, Movement, Position, derive, fits, fold
 
@@ -62,6 +62,8 @@ class Cycle:
     """What one cycle read, by identity: a movement's own id, or that of a receipt or scan, stored as a whole."""
 
     facts: dict[str, list[Movement]] = field(default_factory=dict)
+    plain: defaultdict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: defaultdict(list))
+    """Rows of what is stored as it comes, by topic."""
     refused: list[DeadLetter] = field(default_factory=list)
     strays: list[Stray] = field(default_factory=list)
     records: int = 0
@@ -179,8 +181,7 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int, partit
                     receipt.arrived = record.timestamp
                     cycle.facts.setdefault(receipt_id(receipt.store_id, receipt.transaction_id), sales_of(receipt))
                 continue
-            reads = read_shelf_scan if topic == topics.SHELF_SCANS.name else read_stock_movement
-            found = Refusal("", "has no value") if record.value is None else reads(record.value, latest_ms)
+            found = Refusal("", "has no value") if record.value is None else READERS[topic](record.value, latest_ms)
             if isinstance(found, Refusal):
                 place = batch.tp.topic, batch.tp.partition, record.offset
                 traceparent = tracing.traceparent_of(record.headers)
@@ -189,6 +190,8 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int, partit
                 )
             elif strays.takes(batch, record, found.store_id):
                 continue
+            elif topic in plain.KEPT:
+                cycle.plain[topic] += plain.KEPT[topic].rows(found, record.timestamp)
             elif isinstance(found, ShelfScan):
                 cycle.facts.setdefault(found.event_id.lower(), sightings_of(found, record.timestamp))
             else:
@@ -236,6 +239,8 @@ class StockDerivation:
         await self._letters.move(cycle.strays)
         refused = dead_letters.letter_rows(cycle.refused)
         await self._sink.insert(dead_letters.TABLE, dead_letters.COLUMNS, refused, token)
+        for topic, rows in cycle.plain.items():
+            await self._sink.insert(plain.KEPT[topic].table, plain.KEPT[topic].columns, rows, token)
         stored = prepared.stored | (self._latest & cycle.facts.keys())
         new_ids = [identity for identity in cycle.facts if identity not in stored]
         new = [movement for identity in new_ids for movement in cycle.facts[identity]]
