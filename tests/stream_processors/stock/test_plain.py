@@ -83,7 +83,7 @@ async def test_the_same_again_or_after_a_crash_changes_nothing(shop: Shop) -> No
 
 
 async def test_one_that_cannot_be_read_is_a_dead_letter(shop: Shop) -> None:
-    await shop.read(forecast(shop, "2026-03-03", "2026-03-04", [1, 2], quantiles=dict.fromkeys(QUANTILES, [1])))
+    await shop.read(forecast(shop, "2026-03-03", "2026-03-04", [1, 2], quantiles={name: [1] for name in QUANTILES}))
     assert [(letter.source_topic, letter.refusal.reason) for letter in shop.kept.letters] == [
         (FORECASTS.name, "quantiles.q025 must have as many days as mean")
     ]
