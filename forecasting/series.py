@@ -25,7 +25,8 @@ class Series:
 
     ``quantity`` has one number a day from ``start`` on, in units sold; NaN where demand is not known (the shop was closed, the
     shelf was empty). The others have one number a day for the history and, where they are known ahead, for the days to be
-    forecast too: ``promotion`` 0 or 1, ``price`` in the shop's currency, ``holiday`` 0 or 1.
+    forecast too: ``promotion`` 0 or 1, ``price`` in the shop's currency, ``holiday`` 0 or 1. ``holiday_names`` tells which
+    holiday a day is, where that is known: the same one of earlier years then says more than others do.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Series:
     promotion: Days | None = None
     price: Days | None = None
     holiday: Days | None = None
+    holiday_names: Mapping[date, str] = field(default_factory=dict)
 
     @property
     def end(self) -> date:
