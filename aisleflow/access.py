@@ -50,11 +50,15 @@ def parts_grants(settings: Settings) -> Iterator[Grant]:
         yield from (
             Grant("worker", operation, name) for operation in (READ, WRITE)
         )  # WRITE: what lies in a wrong partition
-        yield from (Grant(user, WRITE, f"{prefix}{topic.dead_letters}") for user in ("worker", "gate"))
+        yield Grant("worker", WRITE, f"{prefix}{topic.dead_letters}")
+        yield Grant("simulator", WRITE, name)
+        yield Grant("api", READ, name)  # how old what waits is
+        if topic.key != "store_id":  # what is said of all shops comes in by no shop's door
+            continue
+        yield Grant("gate", WRITE, f"{prefix}{topic.dead_letters}")
         yield Grant("gate", READ, f"{name}{DOOR}", prefixed=True)
         yield Grant("gate", WRITE, name)
-        yield from (Grant("api", operation, name) for operation in (READ, WRITE))  # READ: how old what waits is
-        yield Grant("simulator", WRITE, name)
+        yield Grant("api", WRITE, name)
         yield from (Grant("cli", operation, f"{name}{DOOR}", prefixed=True) for operation in (READ, WRITE))
     yield Grant("worker", WRITE, prefix + ALERTS.name)
     for name in TOPICS:

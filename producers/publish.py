@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 from zoneinfo import ZoneInfo
@@ -23,9 +23,10 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from aisleflow.clients import kafka_producer, produce, raise_on
 from aisleflow.settings import Settings
 from producers.pos import csv_files
+from producers.stock.catalogue import products
 from producers.stock.counts import counts
-from schemas.reading import Refusal, read_layout, read_stock_movement, read_transaction, read_visit_event
-from schemas.topics import STOCK_MOVEMENTS, STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS, Topic
+from schemas.reading import Refusal, read_layout, read_product, read_stock_movement, read_transaction, read_visit_event
+from schemas.topics import PRODUCTS, STOCK_MOVEMENTS, STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS, Topic
 
 MAX_LINE_BYTES = 1_000_000
 CONFIRM_EVERY = 20_000
@@ -122,6 +123,19 @@ def stock_records(
             yield Record(row.line, file.tell(), row.raw, found.store_id, row.movement)
 
 
+def product_records(file: IO[bytes], latest_ms: int, now: datetime) -> Iterator[Record]:
+    """Articles of a list; arguments and errors as for ``producers.stock.catalogue.products``."""
+    lines = ((line, raw) for line, _, raw in numbered_lines(file))
+    for row in products(lines, now):
+        found = Refusal(row.field, row.reason) if row.reason else None
+        if row.product is not None and isinstance(read := read_product(row.product, latest_ms), Refusal):
+            found = read
+        if found is not None:
+            yield Record(row.line, file.tell(), row.raw, refusal=found)
+        else:
+            yield Record(row.line, file.tell(), row.raw, row.sku, row.product)
+
+
 def layout_records(file: IO[bytes], latest_ms: int) -> Iterator[Record]:
     """Store layouts: one JSON document, or one a line."""
     whole = file.read(MAX_LINE_BYTES + 1)
@@ -207,6 +221,12 @@ def publish_stock(
         variant=f"{store} {as_of} {location}",
         **options,
     )
+
+
+def publish_products(path: Path, settings: Settings, **options: Any) -> Outcome:
+    """Publish a list of articles, which holds from now on. Options and errors as for ``publish_file``."""
+    latest, now = _latest_ms(settings), datetime.now(UTC)
+    return publish_file(path, PRODUCTS, lambda file: product_records(file, latest, now), settings, **options)
 
 
 def publish_layouts(path: Path, settings: Settings, **options: Any) -> Outcome:

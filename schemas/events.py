@@ -437,6 +437,28 @@ class Order(Event):
     lines: Annotated[list[OrderLine], Field(max_length=5000)] = Field(default_factory=list)
 
 
+class Product(Event):
+    """An article of the catalogue, the same in all shops. Of several records of a SKU the one with the newest ``timestamp``
+    holds, as a whole.
+    """
+
+    sku: Name
+    timestamp: Timestamp = Field(description="When it was so.")
+    name: Annotated[str, Field(pattern=NAME_PATTERN.replace("+$", "*$"), max_length=256)] = Field(
+        "", description="What people call it."
+    )
+    category: Annotated[str, Field(pattern=NAME_PATTERN.replace("+$", "*$"), max_length=128)] = Field(
+        "", description="The group of articles that it belongs to, such as Dairy."
+    )
+    gtin: Gtin | None = Field(None, description="GTIN-8, -12, -13 or -14 as digits.")
+    unit: Annotated[str, Field(pattern=NAME_PATTERN, max_length=32)] = Field(
+        "pcs", description="What quantities of it count: pcs, kg, l, ..."
+    )
+    pack: Annotated[Quantity, Field(gt=0)] = Field(
+        Decimal(1), description="Units in a pack as it is ordered: orders are whole packs."
+    )
+
+
 class Price(Event):
     """The price of one SKU in one store from a time on."""
 

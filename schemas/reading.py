@@ -435,6 +435,11 @@ def read_forecast(raw: bytes, latest_ms: int) -> events.DemandForecast | Refusal
     return _read_whole(events.DemandForecast, raw, latest_ms)
 
 
+def read_product(raw: bytes, latest_ms: int) -> events.Product | Refusal:
+    """Read one record of the ``products`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.Product, raw, latest_ms)
+
+
 READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.VISIT_EVENTS.name: read_visit_event,
     topics.TRANSACTIONS.name: read_transaction,
@@ -445,7 +450,7 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.ACKNOWLEDGEMENTS.name: read_acknowledgement,
     topics.FORECASTS.name: read_forecast,
 }
-"""The reader of one record, by the topic that it is on."""
+"""The reader of one record, by the topic that it is on: those whose records are about a store."""
 
 
 def store_in(topic: str, value: bytes | None, latest_ms: int) -> str | Refusal:
@@ -469,6 +474,7 @@ W = TypeVar(
     events.ShelfScan,
     events.Acknowledgement,
     events.DemandForecast,
+    events.Product,
 )
 
 

@@ -47,7 +47,9 @@ class Topic:
         }
 
 
-def _facts(name: str, event: type[events.Event], description: str, *, compacted: bool = False) -> tuple[Topic, Topic]:
+def _facts(
+    name: str, event: type[events.Event], description: str, *, key: str = "store_id", compacted: bool = False
+) -> tuple[Topic, Topic]:
     """A topic of facts and its dead letters, which keep the original key and bytes for as long."""
     dead = Topic(
         f"{name}.dlq",
@@ -57,7 +59,7 @@ def _facts(name: str, event: type[events.Event], description: str, *, compacted:
         retention_ms=90 * DAY_MS,
         max_message_bytes=2 * 1_048_576,  # the largest fact, and headers that say what is wrong with it
     )
-    return Topic(name, event, description, compacted=compacted, dead_letters=dead.name), dead
+    return Topic(name, event, description, key=key, compacted=compacted, dead_letters=dead.name), dead
 
 
 VISIT_EVENTS, _visit_dead = _facts("visit-events", events.VisitEvent, "What cameras see of visitors.")
@@ -68,6 +70,9 @@ STORE_LAYOUTS, _layout_dead = _facts(
 STOCK_MOVEMENTS, _stock_dead = _facts("stock-movements", events.StockMovement, "Changes of stock.")
 SHELF_SCANS, _scan_dead = _facts("shelf-scans", events.ShelfScan, "What shelf photos showed.")
 ORDERS, _order_dead = _facts("orders", events.Order, "Orders to suppliers.")
+PRODUCTS, _product_dead = _facts(
+    "products", events.Product, "The catalogue: articles by name, category and pack.", key="sku", compacted=True
+)
 PRICES, _price_dead = _facts("prices", events.Price, "Prices from a time on.")
 ALERTS, _alert_dead = _facts("alerts", events.Alert, "Anomalies opened, changed and closed, published by the workers.")
 CAMERA_HEALTH, _health_dead = _facts("camera-health", events.CameraHealth, "How well each camera is.")
@@ -83,6 +88,7 @@ TOPICS: dict[str, Topic] = {
     for topic in (
         *(VISIT_EVENTS, _visit_dead, TRANSACTIONS, _transaction_dead, STORE_LAYOUTS, _layout_dead),
         *(STOCK_MOVEMENTS, _stock_dead, SHELF_SCANS, _scan_dead, ORDERS, _order_dead, PRICES, _price_dead),
+        *(PRODUCTS, _product_dead),
         *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead, ACKNOWLEDGEMENTS, _acknowledgement_dead),
         *(FORECASTS, _forecast_dead),
     )
@@ -94,4 +100,4 @@ DERIVED_TOPICS = (
     *(CAMERA_HEALTH.name, ACKNOWLEDGEMENTS.name),
 )
 # The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
-STOCK_TOPICS = (STOCK_MOVEMENTS.name, TRANSACTIONS.name, SHELF_SCANS.name, FORECASTS.name)
+STOCK_TOPICS = (STOCK_MOVEMENTS.name, TRANSACTIONS.name, SHELF_SCANS.name, FORECASTS.name, PRODUCTS.name)

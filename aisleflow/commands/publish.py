@@ -1,4 +1,4 @@
-"""``aisleflow publish events|transactions|stock|layout FILE``: facts from a file to Kafka."""
+"""``aisleflow publish events|transactions|stock|products|layout FILE``: facts from a file to Kafka."""
 
 from __future__ import annotations
 
@@ -86,6 +86,25 @@ def stock(
         if moment is None or moment.tzinfo is None:
             raise typer.BadParameter(f"{as_of!r} is not a time with an offset", param_hint="--as-of")
     _run(publish_stock, file, allow_refused, store=store, as_of=moment, location=location.upper(), refused_file=refused)
+
+
+@app.command()
+def products(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Articles, CSV: sku or gtin, and name, category, unit, pack where known; others are skipped."
+        ),
+    ],
+    refused: RefusedTo = None,
+    allow_refused: AllowRefused = False,
+) -> None:
+    """Publish the catalogue: what articles are called, their groups, and how many are in a pack. What it says of an article
+    replaces what was said before, in all shops.
+    """
+    from producers.publish import publish_products
+
+    _run(publish_products, file, allow_refused, refused_file=refused)
 
 
 @app.command()

@@ -26,6 +26,7 @@ from schemas.reading import (
     Refusal,
     TransactionFact,
     epoch_ms,
+    read_product,
     read_transaction,
 )
 from stream_processors.engine import dead_letters
@@ -51,6 +52,7 @@ POSITION_COLUMNS = (
     *("store_id", "sku", "shelf", "backroom", "in_transit", "shelf_known", "backroom_known", "on_the_way"),
     *("counted_at", "moved_at", "newest_count", "newest_event", "seen_missing", "gap", "gap_since", "version"),
 )
+READ = {**READERS, topics.PRODUCTS.name: read_product}
 DISCREPANCY_COLUMNS = (
     *("store_id", "sku", "location", "counted_at", "event_id", "expected", "counted", "difference", "is_opening"),
     *("actor", "version"),
@@ -181,14 +183,14 @@ def read(batches: Sequence[RecordBatch], prefix: str, max_future_ms: int, partit
                     receipt.arrived = record.timestamp
                     cycle.facts.setdefault(receipt_id(receipt.store_id, receipt.transaction_id), sales_of(receipt))
                 continue
-            found = Refusal("", "has no value") if record.value is None else READERS[topic](record.value, latest_ms)
+            found = Refusal("", "has no value") if record.value is None else READ[topic](record.value, latest_ms)
             if isinstance(found, Refusal):
                 place = batch.tp.topic, batch.tp.partition, record.offset
                 traceparent = tracing.traceparent_of(record.headers)
                 cycle.refused.append(
                     DeadLetter(*place, record.key, record.value, "read", found, traceparent=traceparent)
                 )
-            elif strays.takes(batch, record, found.store_id):
+            elif hasattr(found, "store_id") and strays.takes(batch, record, found.store_id):
                 continue
             elif topic in plain.KEPT:
                 cycle.plain[topic] += plain.KEPT[topic].rows(found, record.timestamp)

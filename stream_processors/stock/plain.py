@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import ROUND_HALF_UP
 from typing import Any, NamedTuple
 
 from schemas import topics
-from schemas.events import DemandForecast, ForecastQuantiles
-from schemas.reading import epoch_ms
+from schemas.events import DemandForecast, ForecastQuantiles, Product
+from schemas.reading import MONEY_STEP, epoch_ms
 
 Row = tuple[Any, ...]
 
@@ -51,7 +52,22 @@ def forecast_rows(forecast: DemandForecast, arrived: int) -> list[Row]:
     ]
 
 
+PRODUCT_COLUMNS = ("sku", "name", "category", "gtin", "unit", "pack", "timestamp", "received_at")
+
+
+def product_rows(product: Product, arrived: int) -> list[Row]:
+    """An article of the catalogue as a row of ``products``."""
+    pack = product.pack.quantize(MONEY_STEP, rounding=ROUND_HALF_UP)
+    return [
+        (
+            *(product.sku, product.name, product.category, product.gtin or "", product.unit, f"{pack:f}"),
+            *(epoch_ms(product.timestamp) / 1000, arrived / 1000),
+        )
+    ]
+
+
 KEPT: dict[str, Kept] = {
     topics.FORECASTS.name: Kept("forecasts", FORECAST_COLUMNS, forecast_rows),
+    topics.PRODUCTS.name: Kept("products", PRODUCT_COLUMNS, product_rows),
 }
 """By topic."""

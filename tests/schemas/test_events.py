@@ -42,7 +42,7 @@ def test_every_model_is_strict_frozen_and_finite(model: type[Event]) -> None:
 @pytest.mark.parametrize("topic", [topic for topic in TOPICS.values() if topic.event], ids=lambda topic: topic.name)
 def test_every_event_has_a_store_and_a_time(topic: Any) -> None:
     fields = topic.event.model_fields
-    assert fields["store_id"].is_required()
+    assert fields[topic.key].is_required()
     assert fields["timestamp"].is_required()
 
 

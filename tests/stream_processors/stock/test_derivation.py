@@ -18,7 +18,7 @@ from faust.types import TP
 
 from aisleflow.clients import clickhouse_client, partition_of
 from aisleflow.settings import Settings
-from schemas.topics import SHELF_SCANS, STOCK_MOVEMENTS, TRANSACTIONS
+from schemas.topics import PRODUCTS, SHELF_SCANS, STOCK_MOVEMENTS, TRANSACTIONS
 from stream_processors.engine.dead_letters import DeadLetter
 from stream_processors.engine.scheduler import RecordBatch
 from stream_processors.engine.sink import ClickHouseSink
@@ -224,6 +224,26 @@ async def test_a_photo_of_an_empty_shelf_is_a_reason_to_count(shop: Shop) -> Non
     assert [gap[:2] for gap in shop.gaps()] == [("A", "COUNT"), ("B", "")]
     assert shop.positions() == [("A", 4, 0, 0, True, False, 2), ("B", 4, 0, 0, True, False, 2)]
     assert [letter.source_topic for letter in shop.kept.letters] == [SHELF_SCANS.name]
+
+
+async def test_the_catalogue_is_kept_by_its_newest_word(shop: Shop) -> None:
+    sku = f"SKU-{secrets.token_hex(4)}"
+
+    def said(name: str, minute: int, **more: Any) -> Record:
+        return PRODUCTS.name, json.dumps(
+            {"sku": sku, "timestamp": f"2026-03-03T10:{minute:02}:00Z", "name": name, **more}
+        ).encode()
+
+    newest = said("Oat milk", 30, category="Dairy", pack="12", gtin="4006381333931")
+    await shop.read(said("Milk", 5), newest)
+    await shop.read(said("Milk, old", 10), (PRODUCTS.name, b'{"sku": "X"}'))
+    shop.restart()
+    await shop.read(newest)
+    rows = shop.client.query(
+        "SELECT name, category, gtin, unit, toString(pack) FROM products_final WHERE sku = %(sku)s", {"sku": sku}
+    ).result_rows
+    assert rows == [("Oat milk", "Dairy", "4006381333931", "pcs", "12")]
+    assert [letter.source_topic for letter in shop.kept.letters] == [PRODUCTS.name]
 
 
 async def test_what_lies_in_a_wrong_partition_is_moved_and_not_derived_there(shop: Shop, database: Settings) -> None:
