@@ -542,6 +542,8 @@ AnomalyType = Literal[
     "STALE_FEED",
     "FOOTFALL_DROP",
     "FOOTFALL_SURGE",
+    "STOCKOUT_RISK",
+    "NEGATIVE_STOCK",
 ]
 AnomalyId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -553,7 +555,7 @@ class Alert(Event):
     store_id: StoreId
     timestamp: Timestamp = Field(description="Event time at which it was so.")
     type: AnomalyType
-    subject: str = Field("", description="The zone or camera concerned; empty for the whole store.")
+    subject: str = Field("", description="The zone, camera or SKU concerned; empty for the whole store.")
     state: Literal["OPENED", "CHANGED", "CLOSED"]
     severity: Severity
     message: str

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
+from typing import get_args
 
 from schemas.events import AnomalyType, Severity
 from schemas.layouts import StoreCalendar
@@ -38,7 +39,11 @@ CAMERA_WORD_MS = 16 * MINUTE_MS
 """A camera reports every five minutes: after three missed reports its last word holds no more."""
 
 Identity = tuple[AnomalyType, str]
-"""(type, subject): the zone or camera concerned, empty for the whole store."""
+"""(type, subject): the zone, camera or SKU concerned, empty for the whole store."""
+STOCK_TYPES: frozenset[AnomalyType] = frozenset(("STOCKOUT_RISK", "NEGATIVE_STOCK"))
+"""What the stock workers judge (``stream_processors/stock/alerts.py``)."""
+SHOP_TYPES: frozenset[AnomalyType] = frozenset(get_args(AnomalyType)) - STOCK_TYPES
+"""What the workers of visits judge."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,9 @@ CALM_MS: Mapping[AnomalyType, int] = {
     "STALE_FEED": MINUTE_MS,
     "FOOTFALL_DROP": 30 * MINUTE_MS,
     "FOOTFALL_SURGE": 30 * MINUTE_MS,
+    # What opens and what closes one lie apart already, or it is a fact of the ledger.
+    "STOCKOUT_RISK": 0,
+    "NEGATIVE_STOCK": 0,
 }
 """An anomaly closes when it has not been found for so long: one that comes and goes is one anomaly, not ten."""
 NOTE_CALM_MS = 60 * MINUTE_MS

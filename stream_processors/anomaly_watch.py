@@ -21,10 +21,10 @@ from aisleflow import log
 from aisleflow.clients import partition_of, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
-from schemas.events import Alert, anomaly_id, dump
+from schemas.events import Alert, AnomalyType, anomaly_id, dump
 from schemas.layouts import StoreCalendar
 from stream_processors import baselines
-from stream_processors.anomalies import Finding, OpenAnomaly, detect, follow, stale_feed
+from stream_processors.anomalies import SHOP_TYPES, Finding, OpenAnomaly, detect, follow, stale_feed
 from stream_processors.baselines import Baselines
 from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.history import History
@@ -104,6 +104,63 @@ def _differs(before: OpenAnomaly, now: OpenAnomaly) -> bool:
     return figures[0] != figures[1]
 
 
+class AlertBook:
+    """Anomalies of some types over time, as rows and as alerts. Of one store's one type there is one book at a time: that
+    of the worker which holds the store's partition.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sink: ClickHouseSink,
+        history: History,
+        producer: Producer,
+        keeps: Collection[AnomalyType],
+    ) -> None:
+        """``keeps`` are the types that this book is about; others are another's."""
+        self._topic = settings.topic_prefix + topics.ALERTS.name
+        self._sink = sink
+        self._history = history
+        self._producer = producer
+        self._keeps = keeps
+
+    def settle(
+        self,
+        looks: dict[str, tuple[int, StoreCalendar, list[Finding]]],
+        types: Collection[str],
+        quiet: Collection[str] = (),
+    ) -> None:
+        """Write and publish what the looks change. In ``quiet`` stores, what is over is closed by the clock, too."""
+        held = self._history.open_anomalies(tuple(looks), self._keeps) if looks else {}
+        found = []
+        for name, (at, calendar, findings) in looks.items():
+            mine = held.get(name, [])
+            if name in quiet:
+                mine = [_closed_by_the_clock(one, at) if one.finding.type not in types else one for one in mine]
+            found += [
+                Change(name, calendar.business_day(one.detected_at), one, at)
+                for one in changes(mine, findings, types, at)
+            ]
+        version = time.time_ns() // 1_000_000
+        self._write(found, version)
+        news = [change for change in found if not change.anomaly.is_announced]
+        for change in news:
+            self._producer.produce(
+                self._topic,
+                dump(_alert(change)),
+                change.store_id.encode(),
+                on_delivery=lambda error, _: raise_on(error),
+            )
+        self._producer.flush()
+        told = [replace(news, anomaly=replace(news.anomaly, announced=news.anomaly.says)) for news in news]
+        self._write(told, version + 1)
+
+    def _write(self, found: Collection[Change], version: int) -> None:
+        if found:
+            rows = [_row(change, version) for change in found]
+            self._sink.insert_blocking("anomalies", COLUMNS, rows, str(uuid.uuid4()))
+
+
 class AnomalyWatch:
     """Looks at stores that have new facts, and now and then at all of this worker's stores for silence."""
 
@@ -122,7 +179,7 @@ class AnomalyWatch:
         self._settings = settings
         self._sink = sink
         self._history = history
-        self._producer = producer
+        self._book = AlertBook(settings, sink, history, producer, SHOP_TYPES)
         self._touched = touched
         self._read_until = read_until
         self._usual: dict[str, tuple[date, Baselines | None]] = {}
@@ -156,7 +213,7 @@ class AnomalyWatch:
         usual = self._usual_on(
             {name: (figures.calendar, figures.calendar.business_day(figures.newest)) for name, figures in known.items()}
         )
-        self._settle(
+        self._book.settle(
             {
                 name: (figures.newest, figures.calendar, detect(replace(figures, baselines=usual[name])))
                 for name, figures in known.items()
@@ -177,7 +234,7 @@ class AnomalyWatch:
         calendars = self._history.calendars(tuple(feeds))
         silent = {name for name, newest in feeds.items() if stale_feed(calendars[name], newest, now)}
         usual = self._usual_on({name: (calendars[name], calendars[name].business_day(now)) for name in silent})
-        self._settle(
+        self._book.settle(
             {
                 name: (now, calendars[name], stale_feed(calendars[name], newest, now, usual.get(name)))
                 for name, newest in feeds.items()
@@ -206,42 +263,6 @@ class AnomalyWatch:
                     self._sink.insert_blocking("baselines", BASELINE_COLUMNS, written, str(uuid.uuid4()))
             self._usual[name] = (day, Baselines.read(day.isoweekday(), rows) if rows else None)
         return {name: found[name] if name in found else self._usual[name][1] for name in days}
-
-    def _settle(
-        self,
-        looks: dict[str, tuple[int, StoreCalendar, list[Finding]]],
-        types: Collection[str],
-        quiet: Collection[str] = (),
-    ) -> None:
-        """Write and publish what the looks change. In ``quiet`` stores, what is over is closed by the clock, too."""
-        held = self._history.open_anomalies(tuple(looks))
-        found = []
-        for name, (at, calendar, findings) in looks.items():
-            mine = held.get(name, [])
-            if name in quiet:
-                mine = [_closed_by_the_clock(one, at) if one.finding.type not in types else one for one in mine]
-            found += [
-                Change(name, calendar.business_day(one.detected_at), one, at)
-                for one in changes(mine, findings, types, at)
-            ]
-        version = time.time_ns() // 1_000_000
-        self._write(found, version)
-        news = [change for change in found if not change.anomaly.is_announced]
-        for change in news:
-            self._producer.produce(
-                self._settings.topic_prefix + topics.ALERTS.name,
-                dump(_alert(change)),
-                change.store_id.encode(),
-                on_delivery=lambda error, _: raise_on(error),
-            )
-        self._producer.flush()
-        told = [replace(news, anomaly=replace(news.anomaly, announced=news.anomaly.says)) for news in news]
-        self._write(told, version + 1)
-
-    def _write(self, found: Collection[Change], version: int) -> None:
-        if found:
-            rows = [_row(change, version) for change in found]
-            self._sink.insert_blocking("anomalies", COLUMNS, rows, str(uuid.uuid4()))
 
 
 def _closed_by_the_clock(anomaly: OpenAnomaly, now: int) -> OpenAnomaly:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from clickhouse_connect.driver.client import Client
 
-from schemas.events import StoreLayout
+from schemas.events import AnomalyType, StoreLayout
 from schemas.layouts import StoreCalendar
 from schemas.reading import EVENT_RANK, VisitFact, epoch_ms, stored_layout
 from stream_processors.anomalies import (
@@ -216,17 +216,21 @@ class History:
         layouts = self.layouts(store_ids) if store_ids else {}
         return {store_id: StoreCalendar(store_id, layouts.get(store_id)) for store_id in store_ids}
 
-    def open_anomalies(self, store_ids: Collection[str]) -> dict[str, list[OpenAnomaly]]:
-        """By store: the anomalies that are open, and those closed of which the world has not been told; the oldest first."""
+    def open_anomalies(
+        self, store_ids: Collection[str], types: Collection[AnomalyType]
+    ) -> dict[str, list[OpenAnomaly]]:
+        """By store: the anomalies of these types that are open, and those closed of which the world has not been told; the
+        oldest first.
+        """
         if not store_ids:
             return {}
         query = """SELECT store_id, toUnixTimestamp64Milli(detected_at) AS opened, toUnixTimestamp64Milli(calm_since),
             toUnixTimestamp64Milli(closed_at), announced, type, subject, severity, message, suggested_action, value, baseline,
             severity_reason, unusual, evidence
-            FROM anomalies FINAL WHERE store_id IN %(stores)s AND (closed_at IS NULL OR announced NOT IN ('CLOSED', %(before)s))
+            FROM anomalies FINAL WHERE store_id IN %(stores)s AND type IN %(types)s AND (closed_at IS NULL OR announced NOT IN ('CLOSED', %(before)s))
             ORDER BY opened"""
         found: dict[str, list[OpenAnomaly]] = defaultdict(list)
-        for row in self._rows(query, {"stores": tuple(store_ids), "before": ANNOUNCED_BEFORE}):
+        for row in self._rows(query, {"stores": tuple(store_ids), "types": tuple(types), "before": ANNOUNCED_BEFORE}):
             store_id, detected_at, calm_since, closed_at, announced, *columns = row
             found[store_id].append(OpenAnomaly(Finding(*columns), detected_at, calm_since, closed_at, announced))
         return found
