@@ -532,6 +532,54 @@ class DemandForecast(Event):
         return self
 
 
+RISK_HOURS = 48
+
+
+class OutlookLine(Event):
+    """What is expected of one SKU in one store, and what to do about it today."""
+
+    sku: Name
+    shelf: Annotated[float, Field(ge=-(10**9), le=10**9)] = Field(description="On the shelf, as the ledger had it.")
+    backroom: Annotated[float, Field(ge=-(10**9), le=10**9)] = Field(
+        description="In the backroom, as the ledger had it."
+    )
+    in_transit: Units = Field(0, description="Sent here by other stores and not received yet.")
+    on_order: Units = Field(0, description="Ordered of suppliers and not received yet.")
+    fill_quantity: Units = Field(0, description="Units to bring from the back to the shelf now.")
+    fill_reason: Annotated[str, Field(max_length=500)] = ""
+    order_quantity: Units = Field(0, description="Units to order today, in whole packs.")
+    packs: Count = Field(0, description="The same in packs.")
+    pack: Annotated[float, Field(gt=0, le=10**9)] = Field(1, description="Units in a pack.")
+    order_reason: Annotated[str, Field(max_length=500)] = ""
+    safety_stock: Units
+    reorder_point: Units = Field(description="At or below it, order.")
+    order_up_to: Units
+    demand_per_day: Units = Field(description="Expected units a day until the order after the next one arrives.")
+    protected_days: Annotated[float, Field(ge=0, le=1000)] = Field(description="Days until then.")
+    service_level: Share
+    policy: Literal["sS", "RS"]
+    supplier: Annotated[str, Field(max_length=128)] = ""
+    category: Annotated[str, Field(max_length=128)] = ""
+    expected_48h: Units = Field(description="Units that are expected to be asked for in the next 48 hours.")
+    lost_48h: Units = Field(description="Those of them that will not be there, on the mean.")
+    risk: Annotated[list[Share], Field(min_length=RISK_HOURS, max_length=RISK_HOURS)] = Field(
+        description="Probability that nothing is left by the end of each of the next 48 hours; never falls."
+    )
+    runs_out_at: Timestamp | None = Field(
+        None, description="When that probability reaches a half; null if it does not."
+    )
+    model: Annotated[str, Field(max_length=128)] = Field(description="What made the forecast.")
+
+
+class StockOutlook(Event):
+    """What some SKUs of a store need and when they may run out. Of several that name a SKU, the newest holds."""
+
+    event_id: EventId
+    store_id: StoreId
+    timestamp: Timestamp = Field(description="The moment that it was made for: risks count from it.")
+    lines: Annotated[list[OutlookLine], Field(min_length=1, max_length=400)]
+
+
 Severity = Literal["INFO", "WARN", "CRITICAL"]
 AnomalyType = Literal[
     "QUEUE_SPIKE",

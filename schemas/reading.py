@@ -440,6 +440,19 @@ def read_product(raw: bytes, latest_ms: int) -> events.Product | Refusal:
     return _read_whole(events.Product, raw, latest_ms)
 
 
+def read_order(raw: bytes, latest_ms: int) -> events.Order | Refusal:
+    """Read one record of the ``orders`` topic. Arguments as for ``read_visit_event``."""
+    order = _read_whole(events.Order, raw, latest_ms)
+    if isinstance(order, events.Order) and any(line.quantity < 0 for line in order.lines):
+        return Refusal("lines", "a quantity is below 0", order.event_id)
+    return order
+
+
+def read_stock_outlook(raw: bytes, latest_ms: int) -> events.StockOutlook | Refusal:
+    """Read one record of the ``stock-outlook`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.StockOutlook, raw, latest_ms)
+
+
 READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.VISIT_EVENTS.name: read_visit_event,
     topics.TRANSACTIONS.name: read_transaction,
@@ -449,6 +462,8 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.SHELF_SCANS.name: read_shelf_scan,
     topics.ACKNOWLEDGEMENTS.name: read_acknowledgement,
     topics.FORECASTS.name: read_forecast,
+    topics.ORDERS.name: read_order,
+    topics.STOCK_OUTLOOK.name: read_stock_outlook,
 }
 """The reader of one record, by the topic that it is on: those whose records are about a store."""
 
@@ -475,6 +490,8 @@ W = TypeVar(
     events.Acknowledgement,
     events.DemandForecast,
     events.Product,
+    events.Order,
+    events.StockOutlook,
 )
 
 

@@ -21,6 +21,8 @@ TABLES: dict[str, Class] = {
     "anomalies": "events",
     "acknowledgements": "events",
     "forecasts": "events",
+    "stock_outlook": "events",
+    "orders": "results",
     "transactions": "results",
     "visits": "results",
     "worker_health": "health",

@@ -82,6 +82,9 @@ ACKNOWLEDGEMENTS, _acknowledgement_dead = _facts(
 FORECASTS, _forecast_dead = _facts(
     "forecasts", events.DemandForecast, "Expected sales by SKU and day, made nightly and on request."
 )
+STOCK_OUTLOOK, _outlook_dead = _facts(
+    "stock-outlook", events.StockOutlook, "What to order and to bring to the shelf, and what will run out, by SKU."
+)
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
@@ -90,7 +93,7 @@ TOPICS: dict[str, Topic] = {
         *(STOCK_MOVEMENTS, _stock_dead, SHELF_SCANS, _scan_dead, ORDERS, _order_dead, PRICES, _price_dead),
         *(PRODUCTS, _product_dead),
         *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead, ACKNOWLEDGEMENTS, _acknowledgement_dead),
-        *(FORECASTS, _forecast_dead),
+        *(FORECASTS, _forecast_dead, STOCK_OUTLOOK, _outlook_dead),
     )
 }
 
@@ -100,4 +103,7 @@ DERIVED_TOPICS = (
     *(CAMERA_HEALTH.name, ACKNOWLEDGEMENTS.name),
 )
 # The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
-STOCK_TOPICS = (STOCK_MOVEMENTS.name, TRANSACTIONS.name, SHELF_SCANS.name, FORECASTS.name, PRODUCTS.name)
+STOCK_TOPICS = (
+    *(STOCK_MOVEMENTS.name, TRANSACTIONS.name, SHELF_SCANS.name),
+    *(ORDERS.name, FORECASTS.name, STOCK_OUTLOOK.name, PRODUCTS.name),
+)

@@ -60,7 +60,7 @@ UPCASTERS = {
     name: Upcaster()
     for name in (
         *("VisitEvent", "Transaction", "StoreLayout", "CameraHealth", "StockMovement", "ShelfScan", "Acknowledgement"),
-        *("DemandForecast", "Product"),
+        *("DemandForecast", "Product", "Order", "StockOutlook"),
     )
 }
 """By the name of the event."""

@@ -26,6 +26,7 @@ from stream_processors.engine.worker import create_app
 from stream_processors.history import History
 from stream_processors.stock.derivation import StockDerivation
 from stream_processors.stock.history import StockHistory
+from stream_processors.stock.watch import StockWatch
 
 Derives = Literal["visits", "stock"]
 
@@ -57,14 +58,16 @@ def build(settings: Settings, index: int, derives: Derives = "visits") -> faust.
         health.start()
 
     if derives == "stock":
-        stock = StockDerivation(settings, sink, StockHistory(client), letters)
+        stock_history = StockHistory(client)
+        stock = StockDerivation(settings, sink, stock_history, letters)
+        stock_watch = StockWatch(settings, ClickHouseSink(client), stock_history, producer, stock.touched_stores)
         app = create_app(
             settings,
             STOCK_TOPICS,
             prepare=stock.prepare,
             finish=stock.finish,
             on_rebalance=stock.forget,
-            watch=None,
+            watch=stock_watch.run,
             beat=beat,
             on_start=start,
         )

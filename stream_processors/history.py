@@ -227,7 +227,8 @@ class History:
         query = """SELECT store_id, toUnixTimestamp64Milli(detected_at) AS opened, toUnixTimestamp64Milli(calm_since),
             toUnixTimestamp64Milli(closed_at), announced, type, subject, severity, message, suggested_action, value, baseline,
             severity_reason, unusual, evidence
-            FROM anomalies FINAL WHERE store_id IN %(stores)s AND type IN %(types)s AND (closed_at IS NULL OR announced NOT IN ('CLOSED', %(before)s))
+            FROM anomalies FINAL
+            WHERE store_id IN %(stores)s AND type IN %(types)s AND (closed_at IS NULL OR announced NOT IN ('CLOSED', %(before)s))
             ORDER BY opened"""
         found: dict[str, list[OpenAnomaly]] = defaultdict(list)
         for row in self._rows(query, {"stores": tuple(store_ids), "types": tuple(types), "before": ANNOUNCED_BEFORE}):

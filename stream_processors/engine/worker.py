@@ -136,7 +136,7 @@ def create_app(
     prepare: Prepare[T],
     finish: Finish[T],
     on_rebalance: Callable[[], None],
-    watch: Callable[[Callable[[], set[int]]], Awaitable[None]] | None,
+    watch: Callable[[Callable[[], set[int]]], Awaitable[None]],
     beat: Callable[[float], None],
     on_start: Callable[[], None],
 ) -> faust.App:
@@ -148,8 +148,7 @@ def create_app(
         prepare: begins to derive a cycle's batches; see ``Cycles``.
         finish: derives what is prepared.
         on_rebalance: called when partitions are taken from or given to this worker.
-        watch: runs beside the cycles for as long as the worker; it is given a function that tells the partitions held. None:
-            nothing does.
+        watch: runs beside the cycles for as long as the worker; it is given a function that tells the partitions held.
         beat: called after every cycle with the seconds it took, from its first record taken to all confirmed.
         on_start: called once the worker runs.
     """
@@ -190,11 +189,9 @@ def create_app(
         on_start()
         await _or_leave(cycles.run())
 
-    if watch is not None:
-
-        @app.task
-        async def run_watch() -> None:
-            await _or_leave(watch(lambda: {tp.partition for tp in app.consumer.assignment()}))
+    @app.task
+    async def run_watch() -> None:
+        await _or_leave(watch(lambda: {tp.partition for tp in app.consumer.assignment()}))
 
     @app.on_partitions_revoked.connect
     async def revoked(_app: Any, revoked: set[TP], **_: Any) -> None:

@@ -212,6 +212,8 @@ class StockDerivation:
         self._sink = sink
         self._history = history
         self._letters = letters
+        self.touched_stores: set[str] = set()
+        """Stores whose stock or outlook has changed, for whom it concerns to take out."""
         self._positions: dict[SkuKey, Position] = {}
         self._latest: set[str] = set()
         """Identities that the cycle finished last has stored: the next one was looked up before."""
@@ -257,6 +259,8 @@ class StockDerivation:
             self._sink.insert("stock_discrepancies", DISCREPANCY_COLUMNS, discrepancies, token),
             self._sink.insert("stock_positions", POSITION_COLUMNS, position_rows(touched), token),
         )
+        self.touched_stores.update(store_id for store_id, _ in touched)
+        self.touched_stores.update(row[0] for row in cycle.plain.get(topics.STOCK_OUTLOOK.name, ()))
         metrics.CYCLE_RECORDS.observe(cycle.records)
         for key in list(positions)[: max(0, len(positions) - MOST_POSITIONS)]:
             del positions[key]

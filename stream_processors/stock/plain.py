@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP
 from typing import Any, NamedTuple
 
 from schemas import topics
-from schemas.events import DemandForecast, ForecastQuantiles, Product
+from schemas.events import DemandForecast, ForecastQuantiles, Order, OutlookLine, Product, StockOutlook
 from schemas.reading import MONEY_STEP, epoch_ms
 
 Row = tuple[Any, ...]
@@ -66,8 +66,48 @@ def product_rows(product: Product, arrived: int) -> list[Row]:
     ]
 
 
+ORDER_COLUMNS = (
+    *("event_id", "store_id", "order_id", "timestamp", "supplier_id", "status", "expected_at", "sku", "quantity"),
+    *("unit_price", "received_at"),
+)
+
+
+def order_rows(order: Order, arrived: int) -> list[Row]:
+    """What is said of an order, as a row of ``orders``."""
+    expected = None if order.expected_at is None else epoch_ms(order.expected_at) / 1000
+    return [
+        (
+            *(order.event_id.lower(), order.store_id, order.order_id, epoch_ms(order.timestamp) / 1000),
+            *(order.supplier_id, order.status, expected),
+            [line.sku for line in order.lines],
+            [f"{line.quantity:.4f}" for line in order.lines],
+            [None if line.unit_price is None else f"{line.unit_price:.4f}" for line in order.lines],
+            arrived / 1000,
+        )
+    ]
+
+
+OUTLOOK_FIELDS = tuple(name for name in OutlookLine.model_fields if name != "runs_out_at")
+OUTLOOK_COLUMNS = ("store_id", "made_at", *OUTLOOK_FIELDS, "runs_out_at", "received_at")
+
+
+def outlook_rows(outlook: StockOutlook, arrived: int) -> list[Row]:
+    """An outlook as rows of ``stock_outlook``, one an article."""
+    made_at = epoch_ms(outlook.timestamp) / 1000
+    return [
+        (
+            *(outlook.store_id, made_at, *(getattr(line, name) for name in OUTLOOK_FIELDS)),
+            None if line.runs_out_at is None else epoch_ms(line.runs_out_at) / 1000,
+            arrived / 1000,
+        )
+        for line in outlook.lines
+    ]
+
+
 KEPT: dict[str, Kept] = {
     topics.FORECASTS.name: Kept("forecasts", FORECAST_COLUMNS, forecast_rows),
     topics.PRODUCTS.name: Kept("products", PRODUCT_COLUMNS, product_rows),
+    topics.ORDERS.name: Kept("orders", ORDER_COLUMNS, order_rows),
+    topics.STOCK_OUTLOOK.name: Kept("stock_outlook", OUTLOOK_COLUMNS, outlook_rows),
 }
 """By topic."""

@@ -1,0 +1,127 @@
+"""What is wrong with the stock of a shop: the rules, without I/O. See ``docs/restocking.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from schemas.events import Severity
+from schemas.layouts import StoreCalendar
+from stream_processors.anomalies import Finding
+
+#: A stock-out is announced when it is as likely as not within 48 hours, and over when it is less than half as likely as that.
+OPENS_AT, CLOSES_AT = 0.5, 0.25
+#: And critical when it is nearly certain before the same time tomorrow; again with a gap between the two.
+CRITICAL_AT, CALMER_AT = 0.8, 0.6
+#: Of what sells less than this in 48 hours nobody is warned: every shop has hundreds of articles that are down to their last one.
+WORTH_SAYING = 1.0
+
+
+class Negative(NamedTuple):
+    """An article of which the ledger holds less than nothing, where stock is known."""
+
+    sku: str
+    shelf: float
+    backroom: float
+
+
+class AtRisk(NamedTuple):
+    """An article that may run out, as the outlook has it."""
+
+    sku: str
+    on_hand: float
+    """On the shelf and in the back."""
+    coming: float
+    """On order or on its way from another shop."""
+    expected_48h: float
+    lost_48h: float
+    risk_24h: float
+    risk_48h: float
+    runs_out_at: int | None
+    """When it has run out with a probability of a half, milliseconds since 1970."""
+    order_quantity: float
+    packs: int
+    supplier: str
+
+
+def detect(
+    calendar: StoreCalendar,
+    negative: Iterable[Negative],
+    at_risk: Iterable[AtRisk],
+    held: Collection[tuple[str, Severity]],
+) -> list[Finding]:
+    """Everything that is wrong with a shop's stock.
+
+    Args:
+        calendar: the shop's, for times in words.
+        negative: articles of which the ledger holds less than nothing.
+        at_risk: articles that may run out.
+        held: the SKUs of stock-outs that are announced already, and how severe they are said to be.
+    """
+    known = dict(held)
+    found = [_stockout(calendar, one, known.get(one.sku)) for one in at_risk]
+    return [*map(_negative, negative), *(finding for finding in found if finding is not None)]
+
+
+def _negative(one: Negative) -> Finding:
+    places = [
+        f"{held:g} {where}" for held, where in ((one.shelf, "on the shelf"), (one.backroom, "in the back")) if held < 0
+    ]
+    return Finding(
+        "NEGATIVE_STOCK",
+        one.sku,
+        "WARN",
+        f"The ledger holds {' and '.join(places)} of {one.sku}, which cannot be.",
+        "Count it; then look for a delivery or a filled shelf that nobody wrote down.",
+        min(one.shelf, one.backroom),
+        0.0,
+        "something was not written down, or was counted wrongly",
+        evidence={"shelf": one.shelf, "backroom": one.backroom},
+    )
+
+
+def _stockout(calendar: StoreCalendar, one: AtRisk, held: Severity | None) -> Finding | None:
+    if one.expected_48h < WORTH_SAYING or one.risk_48h < (OPENS_AT if held is None else CLOSES_AT):
+        return None
+    is_critical = one.risk_24h >= (CALMER_AT if held == "CRITICAL" else CRITICAL_AT)
+    coming = f"; {one.coming:g} are on the way" if one.coming > 0 else ""
+    if one.on_hand <= 0:
+        words = (
+            f"{one.sku} has run out{coming}; {one.expected_48h:.3g} are expected to be asked for in the next 48 hours."
+        )
+    else:
+        words = (
+            f"{one.sku} will have run out within 48 hours with a probability of {one.risk_48h:.0%}{_when(calendar, one)}: "
+            f"{one.on_hand:g} are left, {one.expected_48h:.3g} are expected to sell{coming}."
+        )
+    of_whom = f" of {one.supplier}" if one.supplier else ""
+    order = (
+        f"Order {one.order_quantity:g} today{of_whom}, or" if one.order_quantity else "Nothing more is to be ordered:"
+    )
+    return Finding(
+        "STOCKOUT_RISK",
+        one.sku,
+        "CRITICAL" if is_critical else "WARN",
+        words,
+        f"{order} ask another shop for some, or put something else in its place.",
+        # In steps: a row and a message for every per cent would tell nobody anything.
+        round(one.risk_48h * 20) / 20,
+        OPENS_AT,
+        f"within 24 hours with a probability of {one.risk_24h:.0%}",
+        evidence={
+            "on_hand": one.on_hand,
+            "coming": one.coming,
+            "expected_48h": round(one.expected_48h, 2),
+            "lost_48h": round(one.lost_48h, 2),
+            "risk_24h": round(one.risk_24h, 3),
+            "risk_48h": round(one.risk_48h, 3),
+        },
+    )
+
+
+def _when(calendar: StoreCalendar, one: AtRisk) -> str:
+    if one.runs_out_at is None:
+        return ""
+    local = datetime.fromtimestamp(one.runs_out_at / 1000, calendar.zone)
+    return f", as likely as not by {local:%A %H:%M}"
