@@ -30,12 +30,13 @@ from rich.table import Table
 from aisleflow.clients import kafka_config, kafka_producer, produce, raise_on
 from aisleflow.settings import Settings
 from producers.simulator.answers import COMPARED, World
+from producers.simulator.catalogue import entries
 from producers.simulator.faults import NO_FAULTS, Faults
 from producers.simulator.faults import Message as Sent
 from producers.simulator.shops import Shop, layouts, make_shops
 from producers.simulator.stream import stream
 from producers.simulator.traffic import Rush
-from schemas.topics import STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
+from schemas.topics import PRODUCTS, STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
 
 # The same weekday a week ago, for what is usual at this hour, and yesterday; then as many days live as anybody watches.
 PAST_DAYS, DAYS_AHEAD = (7, 1), 14
@@ -58,6 +59,8 @@ class Plan:
     check_s: float | None = None
     started: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     first_number: int = 1001
+    history_days: int = 28
+    """For so long movements of stock are told."""
 
     @property
     def started_ms(self) -> int:
@@ -85,7 +88,11 @@ class Plan:
             today = self.started.astimezone(ZoneInfo(shop.time_zone)).date()
             days = [today - timedelta(days=back) for back in PAST_DAYS]
             days += [today + timedelta(days=on) for on in range(ahead + 1)]
-            return stream([shop], days, self.seed, faults=faults, rush=rush, until_ms=until)
+            told = (today - timedelta(days=back) for back in range(1, self.history_days + 1))
+            history = [day for day in told if day not in days]
+            return stream(
+                [shop], days, self.seed, faults=faults, rush=rush, until_ms=until, stock=True, history=history
+            )
 
         return heapq.merge(*map(of_shop, range(len(shops)), shops))
 
@@ -172,7 +179,9 @@ class _Feed:
         self._failure: KafkaError | None = None
 
     def past(self) -> None:
-        """Layouts, and all that was sent until now."""
+        """The catalogue, layouts, and all that was sent until now."""
+        for sku, product in entries(self.plan.started - timedelta(days=30)):
+            self._send(PRODUCTS.name, sku, product)
         for store_id, layout in layouts(self.shops, self.plan.started - timedelta(days=30)):
             self._send(STORE_LAYOUTS.name, store_id, layout)
         self._flush()

@@ -37,6 +37,6 @@ def simulate(
     first = start.date() if start else datetime.now(UTC).date() - timedelta(days=days)
     wrote = files.write(out, shops, [first + timedelta(days=n) for n in range(days)], seed, chosen, answers=answers)
     typer.echo(
-        f"{out}: {wrote.events:,} events and {wrote.transactions:,} transactions of {shops} shops over {days} days"
-        f" from {first}, {wrote.seconds:.1f} s ({(wrote.events + wrote.transactions) / wrote.seconds:,.0f} records/s)"
+        f"{out}: {wrote.events:,} events, {wrote.transactions:,} transactions and {wrote.movements:,} movements of stock"
+        f" of {shops} shops over {days} days from {first}, {wrote.seconds:.1f} s ({(wrote.events + wrote.transactions + wrote.movements) / wrote.seconds:,.0f} records/s)"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 import orjson
 
 from producers.simulator.answers import World
+from producers.simulator.catalogue import entries
 from producers.simulator.faults import Faults
 from producers.simulator.shops import layouts, make_shops
 from producers.simulator.stream import stream
-from schemas.topics import STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
+from schemas.topics import PRODUCTS, STOCK_MOVEMENTS, STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
 
 # Long before any simulated day, so that it holds for all of them.
 LAYOUTS_MADE = datetime(2020, 1, 1, tzinfo=UTC)
@@ -24,6 +26,8 @@ FILES = {
     VISIT_EVENTS.name: "events.jsonl",
     TRANSACTIONS.name: "transactions.jsonl",
     STORE_LAYOUTS.name: "layouts.jsonl",
+    STOCK_MOVEMENTS.name: "movements.jsonl",
+    PRODUCTS.name: "products.jsonl",
 }
 
 
@@ -33,6 +37,7 @@ class Written:
 
     events: int
     transactions: int
+    movements: int
     seconds: float
 
 
@@ -42,16 +47,20 @@ def write(out: Path, shops: int, days: Sequence[date], seed: int, faults: Faults
     places = make_shops(shops, seed)
     counts: Counter[str] = Counter()
     began = time.perf_counter()
-    with (out / FILES[VISIT_EVENTS.name]).open("wb") as events, (out / FILES[TRANSACTIONS.name]).open("wb") as receipts:
-        for message in stream(places, days, seed, faults=faults):
+    with ExitStack() as stack:
+        sent = (VISIT_EVENTS.name, TRANSACTIONS.name, STOCK_MOVEMENTS.name)
+        open_files = {topic: stack.enter_context((out / FILES[topic]).open("wb")) for topic in sent}
+        for message in stream(places, days, seed, faults=faults, stock=True):
             counts[message.topic] += 1
-            (events if message.topic == VISIT_EVENTS.name else receipts).write(message.value + b"\n")
+            open_files[message.topic].write(message.value + b"\n")
     seconds = time.perf_counter() - began
+    with (out / FILES[PRODUCTS.name]).open("wb") as file:
+        file.writelines(product + b"\n" for _, product in entries(LAYOUTS_MADE))
     with (out / FILES[STORE_LAYOUTS.name]).open("wb") as file:
         file.writelines(layout + b"\n" for _, layout in layouts(places, LAYOUTS_MADE))
     if answers:
         (out / "answers.json").write_bytes(true_answers(read(out), [shop.store_id for shop in places]))
-    return Written(counts[VISIT_EVENTS.name], counts[TRANSACTIONS.name], seconds)
+    return Written(counts[VISIT_EVENTS.name], counts[TRANSACTIONS.name], counts[STOCK_MOVEMENTS.name], seconds)
 
 
 def read(out: Path) -> Iterable[tuple[str, bytes]]:

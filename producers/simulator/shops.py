@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from random import Random
 from zoneinfo import ZoneInfo
 
+from producers.simulator.catalogue import articles
 from schemas.events import Camera, StoreLayout, Weekday, Zone, ZoneType, dump
 
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -43,7 +44,7 @@ BUYERS = 0.35
 
 @dataclass(frozen=True)
 class Product:
-    """One article of a shop."""
+    """One article of a shop, at its price."""
 
     sku: str
     gtin: str
@@ -143,18 +144,14 @@ def _make_shop(index: int, seed: int, city: tuple[str, str, str], first_number: 
         groups_per_hour=per_hour,
         tills=max(1, round(load / 0.8)),
         staff=rng.randint(2, 4),
-        products=tuple(_product(rng, number) for number in range(60)),
+        products=tuple(
+            # Prices differ from shop to shop by some tenths.
+            Product(article.sku, article.gtin, round(article.cents * rng.uniform(0.9, 1.2)))
+            for article in articles()
+        ),
         dialect=index % 5 == 4,
         has_layout=index % 10 != 9,
         coarse_clock=index % 5 == 1,
-    )
-
-
-def _product(rng: Random, number: int) -> Product:
-    digits = f"{rng.randrange(10**11, 10**12)}"
-    weighted = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(digits))
-    return Product(
-        f"SKU-{number:04}", digits + str(-weighted % 10), rng.choice((4900, 9900, 14900, 19900, 34950, 59900))
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from producers.simulator.catalogue import shares_so_far
 from producers.simulator.shops import BUYERS, HOUR_CURVE, MEAN_SERVICE_S, WEEKDAY_FACTOR, Shop
 from schemas.topics import TRANSACTIONS, VISIT_EVENTS
 
@@ -325,16 +326,17 @@ class _Day:
         """A till receipt whose lines add up to its basket."""
         rng, shop = self.rng, self.shop
         self.receipts += 1
-        bought = [(rng.choice(shop.products), rng.choice((1, 1, 1, 2, 3))) for _ in range(rng.randint(1, 6))]
+        picked = rng.choices(shop.products, cum_weights=shares_so_far(), k=rng.randint(1, 6))
+        bought = [(item, rng.choice((1, 1, 1, 2, 3))) for item in picked]
         lines = [
-            {"sku": item.sku, "gtin": item.gtin, "quantity": count, "unit_price": _money(item.cents)}
+            {"sku": item.sku, "gtin": item.gtin, "quantity": count, "unit_price": money(item.cents)}
             for item, count in bought
         ]
         receipt = {
             "store_id": shop.store_id,
             "transaction_id": f"T{self.day:%y%m%d}-{self.receipts:05}",
             "timestamp": self.clock(at),
-            "basket_value": _money(sum(item.cents * count for item, count in bought)),
+            "basket_value": money(sum(item.cents * count for item, count in bought)),
             "currency": shop.currency,
             "payment_kind": rng.choice(("card", "card", "cash", "upi")),
             "lines": [] if rng.random() < HEADERS_ONLY else lines,
@@ -347,7 +349,8 @@ def _packed(record: dict[str, Any]) -> bytes:
     return bytes(memoryview(orjson.dumps(record)))
 
 
-def _money(cents: int) -> str:
+def money(cents: int) -> str:
+    """Cents as a decimal."""
     return f"{cents // 100}.{cents % 100:02}"
 
 
