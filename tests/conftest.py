@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +24,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from aisleflow.ports import is_free
 from aisleflow.settings import Settings
 
 # A property that holds slowly on a busy machine still holds.
@@ -58,11 +59,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on, of those that the kernel gives to no outgoing connection: it stays free until a
+    server takes it, or another test that drew the same.
+    """
+    while True:
+        port = random.SystemRandom().randint(10_000, 32_000)
+        if is_free(port):
+            return port
 
 
 @contextmanager
