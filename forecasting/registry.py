@@ -19,17 +19,19 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import platformdirs
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from aisleflow import log
+from forecasting.series import Series
 
 #: What an artefact may hold: formats that are data and nothing else.
 FORMATS = (".safetensors", ".onnx", ".json", ".parquet", ".csv", ".md", ".html", ".png", ".svg", ".txt")
@@ -75,6 +77,22 @@ class DataCard(_Record):
     days: int = Field(ge=0, description="Days of all series together whose sales are known.")
     first: date = Field(description="The earliest day.")
     last: date = Field(description="The latest day.")
+
+    @classmethod
+    def of(cls, series: Sequence[Series]) -> DataCard:
+        """Of at least one series; the same in whatever order they come."""
+        digest = hashlib.sha256()
+        for one in sorted(series, key=lambda one: (one.key, one.start)):
+            digest.update(f"{one.key}\0{one.start}\0{one.category}\0".encode())
+            for values in (one.quantity, one.promotion, one.price, one.holiday):
+                digest.update(b"-" if values is None else np.ascontiguousarray(values, np.float64).tobytes())
+        return cls(
+            fingerprint=digest.hexdigest(),
+            series=len(series),
+            days=sum(int(np.isfinite(one.quantity).sum()) for one in series),
+            first=min(one.start for one in series),
+            last=max(one.end for one in series),
+        )
 
 
 class FileCard(_Record):
