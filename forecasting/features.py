@@ -26,6 +26,8 @@ WEEK = 7
 YEAR = 52 * WEEK
 #: So far from its recent mean nothing is told apart: absurd values must not lead the network out of what it has seen.
 FARTHEST = 20.0
+#: A day counts at most as so many times the median of the days with sales.
+BULK = 30.0
 
 PAST = (
     "sales",
@@ -146,6 +148,8 @@ def sample(prepared: Prepared, origin: int, horizon: int, settings: FeatureSetti
     """
     past = prepared.series.quantity[:origin]
     known = np.isfinite(past)
+    if (past[known] > 0).any():  # one bulk order must not make every other day look like nothing
+        past = np.minimum(past, BULK * float(np.median(past[known & (past > 0)])))
     scale = _scale(past, known, settings.window)
     sold = np.where(known, np.minimum(past / scale, FARTHEST), np.nan)
     two_years = slice(max(0, origin - 2 * YEAR), origin)

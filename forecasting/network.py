@@ -165,12 +165,12 @@ class Network:
             "axis_1": np.array([1]),
             "axis_2": np.array([2]),
             "last_axis": np.array(2),
-            "one": np.float32(1).reshape(()),
-            "none": np.float32(0).reshape(()),
-            "little": np.float32(_LITTLE).reshape(()),
-            "most": np.float32(_MOST).reshape(()),
-            "least_off": np.float32(-_FARTHEST_OFF).reshape(()),
-            "most_off": np.float32(_FARTHEST_OFF).reshape(()),
+            "one": np.array(1.0, np.float32),
+            "none": np.array(0.0, np.float32),
+            "little": np.array(_LITTLE, np.float32),
+            "most": np.array(_MOST, np.float32),
+            "least_off": np.array(-_FARTHEST_OFF, np.float32),
+            "most_off": np.array(_FARTHEST_OFF, np.float32),
             "shares": _SHARES[:, None],
         }
         for layer in ("context", "day", "deep", "out"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from forecasting.registry import Card, DataCard, Registry, RegistryError
 from forecasting.series import QUANTILES, Forecast, Series
 from forecasting.served import FEATURES, ONNX, WEIGHTS, Promoted, ServedNetwork
 
-if not importlib.util.find_spec("torch") or not importlib.util.find_spec("safetensors"):
+if not importlib.util.find_spec("torch") and os.environ.get("CI") != "true":  # there it has to be installed
     pytest.skip("needs the extra training: make training", allow_module_level=True)
 
 import torch
@@ -82,9 +83,12 @@ def test_onnx_answers_as_pytorch_does(network: Network) -> None:
     for horizon in (1, 7, 90):
         for ours, theirs in zip(served.forecast(asked, horizon), network.forecast(asked, horizon), strict=True):
             valid(ours)
-            np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-5, atol=1e-5)
+            level = max(1.0, theirs.mean.max())
+            np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-5, atol=1e-5 * level)
             for quantile in QUANTILES:
-                np.testing.assert_allclose(ours.quantiles[quantile], theirs.quantiles[quantile], rtol=1e-5, atol=2e-5)
+                np.testing.assert_allclose(
+                    ours.quantiles[quantile], theirs.quantiles[quantile], rtol=1e-5, atol=1e-5 * level
+                )
             assert ours.start == next(one for one in asked if one.key == ours.key).end + timedelta(days=1)
     with pytest.raises(ValueError, match="1 to 90 days"):
         served.forecast(asked, 91)
@@ -138,6 +142,8 @@ def test_a_promotion_is_picked_up_and_a_broken_one_is_not(network: Network, tmp_
     now = served.current()
     assert now and now[0].version == second
     registry.rollback("lstm")
+    now = served.current()
+    assert now and now[0].version == first
     folder = registry.open(registry.version("lstm", second))
     registry.promote("lstm", second)
     (folder / ONNX).write_bytes(b"harm")
