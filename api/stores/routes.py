@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -155,31 +154,26 @@ async def get_metrics(
     store: StoreDep, window: WindowDep, database: DatabaseDep, monitor: MonitorDep
 ) -> answers.Metrics:
     """Visitors, conversion, dwell, queue, abandonment and revenue of the window."""
-    visits, zones, depth, transactions = await asyncio.gather(
-        queries.visits(database, store.store_id, window),
-        queries.zones(database, store.store_id, window),
-        queries.queue_depth(database, store.store_id, window),
-        queries.transactions(database, store.store_id, window),
-    )
-    visitors = visits["unique_visitors"]
-    amounts, currency = answers.revenue(transactions, store.currency)
-    has_visits = visitors + visits["unmatched_visitors"] + visits["staff_visits"] > 0
+    found = await queries.figures(database, store.store_id, window)
+    visitors = found["unique_visitors"]
+    amounts, currency = answers.revenue(found["transactions"], store.currency)
+    has_visits = visitors + found["unmatched_visitors"] + found["staff_visits"] > 0
     return answers.Metrics(
         unique_visitors=visitors,
-        conversion_rate=answers.rate(visits["purchasers"], visitors),
-        avg_dwell_ms=answers.mean_ms(sum(z["dwell_ms"] for z in zones), sum(z["frequency"] for z in zones)),
-        queue_depth_current=depth,
-        abandonment_rate=answers.rate(visits["abandoned"], visits["joined"]),
-        staff_visits=visits["staff_visits"],
-        unmatched_visitors=visits["unmatched_visitors"],
-        attributed_conversion_rate=answers.rate(visits["attributed_visitors"], visitors),
-        transactions=sum(row["transactions"] for row in transactions),
+        conversion_rate=answers.rate(found["purchasers"], visitors),
+        avg_dwell_ms=answers.mean_ms(found["dwell_ms"], found["zone_visits"]),
+        queue_depth_current=found["queue_depth"],
+        abandonment_rate=answers.rate(found["abandoned"], found["joined"]),
+        staff_visits=found["staff_visits"],
+        unmatched_visitors=found["unmatched_visitors"],
+        attributed_conversion_rate=answers.rate(found["attributed_visitors"], visitors),
+        transactions=sum(row["transactions"] for row in found["transactions"]),
         revenue=amounts.get(currency or "XXX", 0.0),
         currency=currency,
         revenue_by_currency=amounts,
         business_day=window.business_day,
         window=answers.Span(start=window.start, end=window.end),
-        updated_at=visits["updated_at"] if has_visits else None,
+        updated_at=found["updated_at"] if has_visits else None,
         behind_seconds=monitor.behind_seconds(store.store_id),
     )
 
