@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 import orjson
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from urllib3.exceptions import HTTPError
 
 from aisleflow import log, tracing
@@ -50,6 +51,19 @@ def _rows(answer: bytes) -> list[Row]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
+class LimitError(Exception):
+    """A query would take more time, memory or rows than it was given."""
+
+
+class RejectedError(Exception):
+    """ClickHouse answers, and does not run this query: it names what is not there, or is no SQL."""
+
+
+_CODE = re.compile(r"Code: (\d+)")
+# ClickHouse's codes for a limit of its settings: rows, time, speed, memory, bytes, result.
+_OVER_LIMIT = frozenset((158, 159, 160, 241, 307, 396))
+
+
 class Database:
     """Runs parameterised SQL. Connects when first asked, and again by itself after ClickHouse was away."""
 
@@ -67,6 +81,24 @@ class Database:
         """
         return await anyio.to_thread.run_sync(self._query, sql, dict(parameters or {}), limiter=self._limiter)
 
+    async def limited(self, sql: str, parameters: Mapping[str, Any], limits: Mapping[str, Any]) -> list[Row]:
+        """As ``rows``, within limits of ClickHouse's settings (``max_execution_time``, ``max_rows_to_read``, ...).
+
+        Raises:
+            LimitError: the query would go over one.
+            RejectedError: ClickHouse does not run it.
+            UnavailableError: ClickHouse does not answer.
+        """
+        try:
+            return await anyio.to_thread.run_sync(
+                self._query, sql, dict(parameters), {**_SETTINGS, **limits}, limiter=self._limiter
+            )
+        except UnavailableError as away:
+            code = _CODE.search(str(away.__cause__)) if isinstance(away.__cause__, DatabaseError) else None
+            if code is None:
+                raise
+            raise (LimitError if int(code[1]) in _OVER_LIMIT else RejectedError)(str(away.__cause__)[:500]) from away
+
     async def words(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[str]:
         """The values of a query for one column of words without spaces: cheaper than ``rows`` where only those are needed.
 
@@ -75,13 +107,13 @@ class Database:
         """
         return await anyio.to_thread.run_sync(self._words, sql, dict(parameters or {}), limiter=self._limiter)
 
-    def _query(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
+    def _query(self, sql: str, parameters: dict[str, Any], settings: dict[str, Any] = _SETTINGS) -> list[Row]:
         return self._answer(
             lambda client: _rows(
                 client.raw_query(
                     sql,
                     parameters=parameters,
-                    settings=_SETTINGS,
+                    settings=settings,
                     fmt="JSONCompactEachRowWithNamesAndTypes",
                     transport_settings=tracing.http_headers(),
                 )

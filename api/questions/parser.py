@@ -27,7 +27,11 @@ _KINDS: tuple[EntityKind, ...] = ("category", "sku", "zone", "shop")
 
 
 class NotUnderstood(ValueError):
-    """The question cannot be answered; the message says why, in a sentence for who asked."""
+    """The question cannot be answered; the message says why, in a sentence for who asked. ``is_final``: no model may try."""
+
+    def __init__(self, reason: str, *, is_final: bool = False) -> None:
+        super().__init__(reason)
+        self.is_final = is_final
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,13 @@ def parse(question: str, names: Names, now: datetime) -> Understood:
     if not raw or len(raw) > MOST_WORDS:
         raise NotUnderstood("Ask one question in a sentence.")
     if raw[0] in COMMANDS:
-        raise NotUnderstood(f"“{raw[0]}” is an order; here are only answers, and nothing can be changed.")
+        raise NotUnderstood(
+            f"“{raw[0]}” is an order; here are only answers, and nothing can be changed.", is_final=True
+        )
     words, corrections = _corrected(raw, names)
     for word in words:
         if (reason := unsupported().get(stem(word))) is not None and (stem(word),) not in names.index:
-            raise NotUnderstood(f"“{word}” cannot be answered: {reason}.")
+            raise NotUnderstood(f"“{word}” cannot be answered: {reason}.", is_final=True)
     try:
         found, text = times.find(" ".join(words), now, ZoneInfo("UTC"))
         spans = list(_spans(text.split(), names))

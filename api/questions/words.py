@@ -1,0 +1,89 @@
+"""A query in a sentence, and questions that are near one which could not be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+from api.questions.measures import MEASURES
+from api.questions.names import Names
+from api.questions.query import Query
+from api.questions.times import WEEKDAYS
+
+NEAR = 4
+_BY = {"sku": "article", "category": "category"}
+_ACTIONS = {"FILL_SHELF": "shelves to fill from the back", "ORDER": "articles to order", "COUNT": "articles to count"}
+MOST_NAMED = 5
+
+
+def sentence(query: Query, names: Names, now: datetime) -> str:
+    """What the query asks, in one sentence made from the query alone."""
+    measure = MEASURES[query.measure]
+    title = _ACTIONS[query.action] if query.action else measure.title
+    words = [f"How many: {title}" if query.count else title[0].upper() + title[1:]]
+    if query.by:
+        words.append("by " + " and ".join(_BY.get(name, name) for name in query.by))
+    if what := _listed([*(names.product(sku) for sku in query.skus), *query.categories]):
+        words.append(f"of {what}")
+    if query.zones:
+        words.append(f"in the zone {_listed([names.zones.get(zone) or zone for zone in query.zones])}")
+    words.append(f"in {_listed([names.shop(store) for store in query.stores])}" if query.stores else "in all shops")
+    text = " ".join(words)
+    if when := window(query, now):
+        text += f", {when}"
+    if query.order:
+        which = "largest" if query.order == "most" else "smallest"
+        text += f"; the {which}" if query.top == 1 else f"; the {query.top or ''} {which}".replace("  ", " ")
+    elif query.top:
+        text += f"; the first {query.top}"
+    return text + "."
+
+
+def window(query: Query, now: datetime) -> str:
+    """The time that a query is about, in words; empty where it is about now, whatever the time."""
+    parts = []
+    if query.from_day is not None and query.to_day is not None:
+        first, last = query.from_day, query.to_day
+        parts.append(f"on {_day(first)}" if first == last else f"from {_day(first)} to {_day(last)}")
+    if query.from_hour is not None:
+        parts.append(f"between {query.from_hour}:00 and {query.to_hour}:00")
+    if query.since is not None:
+        parts.append(f"since {query.since.astimezone(UTC):%d %B %Y %H:%M} UTC")
+    if query.at is not None:
+        parts.append(f"as of {query.at.astimezone(UTC):%d %B %Y %H:%M} UTC")
+    if not parts and not MEASURES[query.measure].has_days:
+        parts.append("now")
+    return " ".join(parts)
+
+
+def _day(day: date) -> str:
+    return f"{WEEKDAYS[day.weekday()].capitalize()} {day.day} {day:%B %Y}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    shown = [*words[:MOST_NAMED], *([f"{len(words) - MOST_NAMED} more"] if len(words) > MOST_NAMED else [])]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def examples(names: Names) -> list[str]:
+    """Questions that can be answered here, with names that there are; those of each measure after one another."""
+    shop = next((name for name in names.stores.values() if name), next(iter(names.stores), ""))
+    product = next((product for product in names.products.values() if product.name), None)
+    sku = product.sku if product else next(iter(names.products), "")
+    category = names.categories[0] if names.categories else ""
+    found = []
+    for measure in MEASURES.values():
+        for example in measure.examples:
+            known = {"shop": shop, "sku": sku, "category": category}
+            if all(known[name] for name in known if f"{{{name}}}" in example):
+                found.append(example.format(**known))
+    return found
+
+
+def near(question: str, names: Names) -> list[str]:
+    """The questions most like this one that can be answered."""
+    from rapidfuzz import fuzz, process
+
+    known = examples(names)
+    found = process.extract(question.lower()[:300], [text.lower() for text in known], scorer=fuzz.token_set_ratio, limit=NEAR)
+    return [known[place] for _, _, place in found]
