@@ -24,7 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from aisleflow.clients import kafka_config
 from aisleflow.settings import Settings
-from schemas.topics import ALERTS, DOOR, TOPICS
+from schemas.topics import ALERTS, DOOR, QUESTIONS, TOPICS
 
 TIMEOUT_S = 30.0
 
@@ -53,6 +53,8 @@ def parts_grants(settings: Settings) -> Iterator[Grant]:
         yield Grant("worker", WRITE, f"{prefix}{topic.dead_letters}")
         yield Grant("simulator", WRITE, name)
         yield Grant("api", READ, name)  # how old what waits is
+        if topic is QUESTIONS:
+            yield Grant("api", WRITE, name)
         if topic.key != "store_id":  # what is said of all shops comes in by no shop's door
             continue
         yield Grant("gate", WRITE, f"{prefix}{topic.dead_letters}")

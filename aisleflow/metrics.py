@@ -29,6 +29,9 @@ SINK_RETRIES = Counter("aisleflow_clickhouse_retries_total", "Calls tried again 
 REQUESTS = Counter("aisleflow_http_requests_total", "HTTP requests.", ["method", "endpoint", "status_code"])
 REQUEST_SECONDS = Histogram("aisleflow_http_request_seconds", "Time to answer a request.", ["method", "endpoint"])
 INGESTED = Counter("aisleflow_ingested_events_total", "Events taken by POST /events/ingest, by outcome.", ["outcome"])
+QUESTIONS = Counter(
+    "aisleflow_questions_total", "Questions asked, by outcome and who understood them.", ["outcome", "source"]
+)
 CAMERA_IDENTITY = Counter(
     "aisleflow_camera_identity_total",
     "Decisions whether somebody is a visitor known already, by what spoke for it and how it ended.",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import platformdirs
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aisleflow import secrets
@@ -102,6 +102,22 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days for which Kafka keeps facts and alerts; at most as many as events are kept.",
     )
+    question_keys: SecretStr | None = Field(
+        None,
+        description="API keys that may only ask questions, and only about some shops: KEY=SHOP+SHOP, comma-separated.",
+    )
+    question_model_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Address of an OpenAI-compatible endpoint, up to /v1, that translates questions the rules do not "
+        "understand; empty asks none.",
+    )
+    question_model: str | None = Field(None, description="Name of the model there.")
+    question_model_key: SecretStr | None = Field(None, description="Its API key.")
+    question_model_timeout_s: float = Field(20, gt=0, le=120, description="How long to wait for it, in seconds.")
+    question_model_sql: bool = Field(
+        False, description="Whether it may write SQL (one checked SELECT) where no measure fits."
+    )
     camera_model: Path | None = Field(None, description="YOLO detector exported to OpenVINO (a folder) for `camera`.")
     shelf_model: Path | None = Field(
         None, description="YOLO detector of products (an OpenVINO folder, .onnx or .tflite) for `shelf`."
@@ -125,6 +141,15 @@ class Settings(BaseSettings):
     )
     alert_email: str | None = Field(None, description="E-mail addresses that Grafana's alerts go to, comma-separated.")
     alert_webhook: SecretStr | None = Field(None, description="URL that Grafana's alerts are posted to.")
+
+    @field_validator("question_keys")
+    @classmethod
+    def _names_shops(cls, value: SecretStr | None) -> SecretStr | None:
+        for entry in filter(None, (value.get_secret_value() if value else "").split(",")):
+            key, _, shops = entry.strip().partition("=")
+            if not key or not all(shops.split("+")):
+                raise ValueError("AISLEFLOW_QUESTION_KEYS must be KEY=SHOP+SHOP, comma-separated")
+        return value
 
     @model_validator(mode="after")
     def _kept_in_step(self) -> Self:
@@ -156,6 +181,13 @@ class Settings(BaseSettings):
         """The configured API keys; empty when the API is open on loopback."""
         raw = self.api_keys.get_secret_value() if self.api_keys else ""
         return frozenset(key.strip() for key in raw.split(",") if key.strip())
+
+    @property
+    def question_key_shops(self) -> dict[str, frozenset[str]]:
+        """The shops that each key which may only ask may ask about."""
+        raw = self.question_keys.get_secret_value() if self.question_keys else ""
+        entries = (entry.strip().partition("=") for entry in raw.split(",") if entry.strip())
+        return {key: frozenset(shops.split("+")) for key, _, shops in entries}
 
 
 @lru_cache

@@ -18,6 +18,9 @@ from api.health.monitor import Monitor
 from api.health.routes import router as health_router
 from api.progress import Progress
 from api.publisher import Publisher
+from api.questions.desk import Desk
+from api.questions.routes import QuestionRequest
+from api.questions.routes import router as questions_router
 from api.request_log import RequestLog
 from api.security import Guard
 from api.stock.routes import router as stock_router
@@ -42,11 +45,13 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         database, publisher, progress = Database(settings), Publisher(settings), Progress(settings)
         stock_progress = Progress(settings.model_copy(update={"consumer_group": settings.stock_group}))
         monitor = Monitor(settings, database, progress)
+        ingest = Ingest(settings, database, publisher, progress, stock_progress)
         app.state.parts = Parts(
             settings=settings,
             database=database,
-            ingest=Ingest(settings, database, publisher, progress, stock_progress),
+            ingest=ingest,
             monitor=monitor,
+            questions=Desk(settings, database, ingest),
         )
         try:
             yield
@@ -68,7 +73,14 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for router in (events_router, stores_router, acknowledgements_router, stock_router, health_router):
+    for router in (
+        events_router,
+        stores_router,
+        acknowledgements_router,
+        stock_router,
+        questions_router,
+        health_router,
+    ):
         app.include_router(router)
     _describe(app, secured=bool(settings.api_key_set))
     if wall:
@@ -88,7 +100,14 @@ def _describe(app: FastAPI, *, secured: bool) -> None:
         if app.openapi_schema is None:
             document = generate()
             schemas = document["components"]["schemas"]
-            own = (events.VisitEvent, events.Transaction, events.StoreLayout, events.StockMovement, AcknowledgeRequest)
+            own = (
+                events.VisitEvent,
+                events.Transaction,
+                events.StoreLayout,
+                events.StockMovement,
+                AcknowledgeRequest,
+                QuestionRequest,
+            )
             for model in (problems.Problem, *own):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(schema.pop("$defs", {}))

@@ -11,6 +11,7 @@ from aisleflow.settings import Settings
 from api.database import Database
 from api.events.ingest import Ingest
 from api.health.monitor import Monitor
+from api.questions.desk import Desk
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Parts:
     database: Database
     ingest: Ingest
     monitor: Monitor
+    questions: Desk
 
 
 def _parts(request: Request) -> Parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -18,6 +19,9 @@ COOKIE = "aisleflow_wall"
 COOKIE_LIFE_S = 30 * 24 * 3600
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 OPEN_PATHS = frozenset({"/health", "/login"})
+QUESTION_PATHS = frozenset({"/questions", "/questions/measures"})
+#: In the scope of a request: the shops that its key may ask about; not there for who may know of all.
+SHOPS = "aisleflow_shops"
 
 
 class InsecureError(RuntimeError):
@@ -62,6 +66,19 @@ def is_key(value: str, keys: frozenset[str]) -> bool:
     return any(hmac.compare_digest(key.encode(), value.encode()) for key in keys)
 
 
+def _shops_of(value: str, keys: Mapping[str, frozenset[str]]) -> frozenset[str] | None:
+    """The shops of a key that may only ask; None if it is no such key. In the same time whichever it is."""
+    found = [shops for key, shops in keys.items() if hmac.compare_digest(key.encode(), value.encode())]
+    return found[0] if found else None
+
+
+def asker(headers: Headers, keys: bool) -> str:
+    """Who asks, for the record: a mark of the key, which does not show it; the page; or open, where no key is needed."""
+    if given := _given_key(headers):
+        return f"key {hashlib.sha256(given.encode()).hexdigest()[:8]}"
+    return "page" if keys else "open"
+
+
 def _given_key(headers: Headers) -> str:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     return headers.get("x-api-key") or (credentials.strip() if scheme.lower() == "bearer" else "")
@@ -90,6 +107,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._keys = settings.api_key_set
+        self._question_keys = settings.question_key_shops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -114,7 +132,11 @@ class Guard:
             return ProblemResponse(403, "Pages of other origins may not call this server.")
         if origin == "null" and scope.get("method", "GET") not in ("GET", "HEAD"):
             return ProblemResponse(403, "Pages of unknown origin may not call this server.")
-        if not self._keys or scope["path"] in OPEN_PATHS or is_key(_given_key(headers), self._keys):
+        given = _given_key(headers)
+        if scope["path"] in QUESTION_PATHS and (shops := _shops_of(given, self._question_keys)) is not None:
+            scope[SHOPS] = shops
+            return None
+        if not self._keys or scope["path"] in OPEN_PATHS or is_key(given, self._keys):
             return None
         # The cookie opens the pages only: it must not let a browser be talked into changing anything.
         reading = (

@@ -625,6 +625,29 @@ def anomaly_id(store_id: str, type_: str, subject: str, detected_ms: int) -> str
     return hashlib.sha256(f"{store_id}\t{type_}\t{subject}\t{detected_ms}".encode()).hexdigest()[:32]
 
 
+class Question(Event):
+    """A question that somebody asked, and what was run for it: the record of who asked what."""
+
+    event_id: EventId
+    timestamp: Timestamp = Field(description="When it was asked.")
+    asked_by: Name = Field(description="Who: a mark of the API key, page, or open where no key is needed.")
+    question: Annotated[str, Field(max_length=500)] = Field(description="As it was asked.")
+    shops: Annotated[list[StoreId], Field(max_length=10_000)] = Field(
+        default=[], description="The only shops that the asker may know of; none: all."
+    )
+    outcome: Literal["ANSWERED", "REFUSED"]
+    source: Literal["RULES", "MODEL", "SQL", "NONE"] = Field(
+        description="Who understood it: the rules, a model into measures, a model that wrote SQL, or nobody."
+    )
+    understood: Annotated[str, Field(max_length=2000)] = Field(
+        "", description="As it was understood, or why it was not."
+    )
+    sql: Annotated[str, Field(max_length=20_000)] = Field("", description="What was run.")
+    parameters: Annotated[str, Field(max_length=20_000)] = Field("", description="Values of its parameters, as JSON.")
+    rows: Count = Field(0, description="Rows of the answer.")
+    took_ms: Annotated[int, Field(ge=0, le=86_400_000)] = Field(description="How long the answer took, milliseconds.")
+
+
 class Acknowledgement(Event):
     """Somebody has seen an anomaly and sees to it: it shouts no more, but stays open until it is over. Of several, the one
     with the newest ``timestamp`` holds. An anomaly that opens anew is another one.

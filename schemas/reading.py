@@ -453,6 +453,11 @@ def read_stock_outlook(raw: bytes, latest_ms: int) -> events.StockOutlook | Refu
     return _read_whole(events.StockOutlook, raw, latest_ms)
 
 
+def read_question(raw: bytes, latest_ms: int) -> events.Question | Refusal:
+    """Read one record of the ``questions`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.Question, raw, latest_ms)
+
+
 READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.VISIT_EVENTS.name: read_visit_event,
     topics.TRANSACTIONS.name: read_transaction,
@@ -490,6 +495,7 @@ W = TypeVar(
     events.Acknowledgement,
     events.DemandForecast,
     events.Product,
+    events.Question,
     events.Order,
     events.StockOutlook,
 )

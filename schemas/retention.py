@@ -21,6 +21,7 @@ TABLES: dict[str, Class] = {
     "anomalies": "events",
     "acknowledgements": "events",
     "forecasts": "events",
+    "question_log": "events",
     "stock_outlook": "events",
     "orders": "results",
     "transactions": "results",

@@ -86,12 +86,16 @@ STOCK_OUTLOOK, _outlook_dead = _facts(
     "stock-outlook", events.StockOutlook, "What to order and to bring to the shelf, and what will run out, by SKU."
 )
 
+QUESTIONS, _question_dead = _facts(
+    "questions", events.Question, "Questions that people asked, with the SQL that was run.", key="event_id"
+)
+
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         *(VISIT_EVENTS, _visit_dead, TRANSACTIONS, _transaction_dead, STORE_LAYOUTS, _layout_dead),
         *(STOCK_MOVEMENTS, _stock_dead, SHELF_SCANS, _scan_dead, ORDERS, _order_dead, PRICES, _price_dead),
-        *(PRODUCTS, _product_dead),
+        *(PRODUCTS, _product_dead, QUESTIONS, _question_dead),
         *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead, ACKNOWLEDGEMENTS, _acknowledgement_dead),
         *(FORECASTS, _forecast_dead, STOCK_OUTLOOK, _outlook_dead),
     )
@@ -105,5 +109,5 @@ DERIVED_TOPICS = (
 # The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
 STOCK_TOPICS = (
     *(STOCK_MOVEMENTS.name, TRANSACTIONS.name, SHELF_SCANS.name),
-    *(ORDERS.name, FORECASTS.name, STOCK_OUTLOOK.name, PRODUCTS.name),
+    *(ORDERS.name, FORECASTS.name, STOCK_OUTLOOK.name, PRODUCTS.name, QUESTIONS.name),
 )

@@ -151,7 +151,9 @@ async def _of_query(
     try:
         rows = await database.limited(statement.sql, statement.parameters, LIMITS)
     except RejectedError as error:  # ours: the tables are not those that this version knows
-        raise UnavailableError("clickhouse", "ClickHouse does not run this; its tables may be of another version.") from error
+        raise UnavailableError(
+            "clickhouse", "ClickHouse does not run this; its tables may be of another version."
+        ) from error
     measure = MEASURES[query.measure]
     notes = [*understood.notes]
     if query.order == "least" and set(query.by) & {"sku", "category"}:

@@ -90,5 +90,5 @@ def _zone(told: object) -> tuple[str, str]:
     """A zone of a layout, which JSON gives as a list or an object."""
     if isinstance(told, dict):
         return str(told["zone_id"]), str(told["name"])
-    zone_id, name = told  # type: ignore[misc]
-    return str(zone_id), str(name)
+    assert isinstance(told, list)
+    return str(told[0]), str(told[1])

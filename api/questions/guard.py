@@ -11,13 +11,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlglot import exp
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 MOST_ROWS = 1000
 MOST_CHARACTERS = 6000
 #: What a model may ask, and whether it has store_id.
 TABLES: dict[str, bool] = {
     **dict.fromkeys(
         (
-            *("visitors", "visits_final", "zone_visits_final", "queue_depth_final", "queue_waits", "receipts", "baskets"),
+            *(
+                "visitors",
+                "visits_final",
+                "zone_visits_final",
+                "queue_depth_final",
+                "queue_waits",
+                "receipts",
+                "baskets",
+            ),
             *("store_days", "anomalies_final", "stock_movements_final", "stock_positions_final"),
             *("stock_discrepancies_final", "store_layouts_final"),
         ),
@@ -26,41 +39,41 @@ TABLES: dict[str, bool] = {
     "products_final": False,
 }
 #: Functions by the names that ClickHouse has for them, in lower case.
-FUNCTIONS = frozenset(
+FUNCTIONS = _words(
     """
-    count countif sum sumif avg avgif min minif max maxif any anyif anylast argmin argmax uniq uniqexact uniqif uniqexactif median quantile
-    quantileexact quantiles stddevpop stddevsamp varpop varsamp grouparray groupuniqarray corr
-    abs round floor ceil greatest least sign sqrt pow power log exp mod modulo intdiv
-    if ifnull nullif coalesce multiif isnull isnotnull assumenotnull tonullable
-    todate todatetime todatetime64 tostring tofloat64 toint32 toint64 touint8 touint32 touint64 todecimal64
-    toyear tomonth todayofmonth todayofweek tohour tominute tostartofday tostartofweek tostartofmonth tostartofhour tomonday toyyyymm
-    todayofyear toquarter tostartofquarter tostartofyear datediff dateadd datesub date_add date_sub date_diff datetrunc date_trunc
-    adddays subtractdays addhours subtracthours addweeks subtractweeks addmonths subtractmonths formatdatetime
-    now today yesterday
-    lower upper length trim substring concat like ilike startswith endswith position positioncaseinsensitive replaceall empty notempty
-    row_number rank dense_rank lag lead laginframe leadinframe first_value last_value
-    and or not equals notequals in
-    """.split()
+    count countif sum sumif avg avgif min minif max maxif any anyif anylast argmin argmax uniq uniqexact uniqif
+    uniqexactif median quantile quantileexact quantiles stddevpop stddevsamp varpop varsamp grouparray
+    groupuniqarray corr abs round floor ceil greatest least sign sqrt pow power log exp mod modulo intdiv if
+    ifnull nullif coalesce multiif isnull isnotnull assumenotnull tonullable todate todatetime todatetime64
+    tostring tofloat64 toint32 toint64 touint8 touint32 touint64 todecimal64 toyear tomonth todayofmonth
+    todayofweek tohour tominute tostartofday tostartofweek tostartofmonth tostartofhour tomonday toyyyymm
+    todayofyear toquarter tostartofquarter tostartofyear datediff dateadd datesub date_add date_sub date_diff
+    datetrunc date_trunc adddays subtractdays addhours subtracthours addweeks subtractweeks addmonths
+    subtractmonths formatdatetime now today yesterday lower upper length trim substring concat like ilike
+    startswith endswith position positioncaseinsensitive replaceall empty notempty row_number rank dense_rank lag
+    lead laginframe leadinframe first_value last_value and or not equals notequals in
+    """
 )
 #: Names by which sqlglot knows functions that ClickHouse calls otherwise.
-_OWN_NAMES = frozenset(
+_OWN_NAMES = _words(
     """
-    argmax argmin approxdistinct countif avg sum min max count anyvalue median quantile stddevpop stddevsamp stddev variance variancepop
-    abs round floor ceil greatest least sign sqrt pow ln log exp mod if case coalesce nullif cast trycast
-    todate timestamptrunc datetrunc datediff dateadd datesub timestampadd timestampsub timestampdiff tsordsadd tsordstodate year month
-    dayofmonth day dayofweek dayofweekiso dayofyear hour minute quarter week currentdate currenttimestamp currentdatetime interval
-    lower upper length trim substring concat strposition startswith endswith replace
-    rownumber rank denserank lag lead firstvalue lastvalue arrayagg corr and or not xor
-    parameterizedagg combinedaggfunc combinedparameterizedagg anonymousaggfunc anonymous
-    isnullfunc timetostr uniq tsordstotimestamp
-    """.split()
+    argmax argmin approxdistinct countif avg sum min max count anyvalue median quantile stddevpop stddevsamp
+    stddev variance variancepop abs round floor ceil greatest least sign sqrt pow ln log exp mod if case coalesce
+    nullif cast trycast todate timestamptrunc datetrunc datediff dateadd datesub timestampadd timestampsub
+    timestampdiff tsordsadd tsordstodate year month dayofmonth day dayofweek dayofweekiso dayofyear hour minute
+    quarter week currentdate currenttimestamp currentdatetime interval lower upper length trim substring concat
+    strposition startswith endswith replace rownumber rank denserank lag lead firstvalue lastvalue arrayagg corr
+    and or not xor parameterizedagg combinedaggfunc combinedparameterizedagg anonymousaggfunc anonymous isnullfunc
+    timetostr uniq tsordstotimestamp
+    """
 )
-_SHAPES = frozenset(
+_SHAPES = _words(
     """
-    select subquery with cte from join where group having order ordered limit offset table tablealias alias column identifier literal star
-    boolean null paren tuple eq neq gt gte lt lte and or not between in is like ilike add sub mul div intdiv mod neg case if cast trycast
-    datatype datatypeparam interval var window windowspec distinct union dpipe
-    """.split()
+    select subquery with cte from join where group having order ordered limit offset table tablealias alias column
+    identifier literal star boolean null paren tuple eq neq gt gte lt lte and or not between in is like ilike add
+    sub mul div intdiv mod neg case if cast trycast datatype datatypeparam interval var window windowspec distinct
+    union dpipe
+    """
 )
 
 
@@ -112,7 +125,7 @@ def checked(sql: str, shops: frozenset[str] | None) -> str:
     return f"SELECT * FROM ({inner}) LIMIT {MOST_ROWS + 1}"  # noqa: S608 - the tree above
 
 
-def _check(node: exp.Expression, named: set[str]) -> None:
+def _check(node: exp.Expr, named: set[str]) -> None:
     from sqlglot import exp
 
     kind = node.key.replace("_", "")
@@ -132,7 +145,11 @@ def _check(node: exp.Expression, named: set[str]) -> None:
             raise Refused("it looks up something that is no list and no query")
         return
     if isinstance(node, exp.Func) and kind not in _SHAPES:
-        own = str(node.this).lower() if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc | exp.CombinedAggFunc | exp.ParameterizedAgg) else ""
+        own = (
+            str(node.this).lower()
+            if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc | exp.CombinedAggFunc | exp.ParameterizedAgg)
+            else ""
+        )
         if own not in FUNCTIONS if own else not {kind, node.sql_name().lower()} & (FUNCTIONS | _OWN_NAMES):
             raise Refused(f"it uses the function {(own or node.sql_name())[:60]!r}, which is not listed")
         return
@@ -148,11 +165,26 @@ def _check(node: exp.Expression, named: set[str]) -> None:
 
 # sqlglot writes "from" and "with" with an underscore from one version on.
 _SELECT_PARTS = frozenset(
-    "with with_ expressions distinct from from_ joins where group having order limit offset windows".split()
+    [
+        "with",
+        "with_",
+        "expressions",
+        "distinct",
+        "from",
+        "from_",
+        "joins",
+        "where",
+        "group",
+        "having",
+        "order",
+        "limit",
+        "offset",
+        "windows",
+    ]
 )
 
 
-def _held(node: exp.Expression, named: set[str], has_shops: bool) -> exp.Expression:
+def _held(node: exp.Expr, named: set[str], has_shops: bool) -> exp.Expr:
     """A table as a subquery over the asker's shops; a part that WITH names under a name that no table has."""
     from sqlglot import exp
 
@@ -164,7 +196,7 @@ def _held(node: exp.Expression, named: set[str], has_shops: bool) -> exp.Express
     alias = exp.TableAlias(this=exp.to_identifier(node.alias_or_name))
     if node.name in named:
         # In its own body the name would mean a table: a part is never called as one.
-        found: exp.Expression = exp.Table(this=exp.to_identifier(f"{_PART}{node.name}"), alias=alias)
+        found: exp.Expr = exp.Table(this=exp.to_identifier(f"{_PART}{node.name}"), alias=alias)
     elif has_shops and TABLES[node.name]:
         kind = exp.DataType.build("Array(String)", dialect="clickhouse")
         mine = exp.In(this=exp.column("store_id"), field=exp.Placeholder(this="shops", kind=kind))

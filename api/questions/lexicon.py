@@ -11,6 +11,11 @@ from api.questions.names import Words, stem, words_of
 from api.questions.query import Action, Dimension
 from api.questions.times import WORDS as TIME_WORDS
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 WEAK = 0.4
 
 
@@ -53,7 +58,8 @@ _ACTIONS: dict[Action, str] = {
 }
 #: Words that stand beside a measure without asking for another.
 _BESIDE = {
-    "visitor people customer shopper person visit": "conversion stay dwell zone_visits queue_now queue_max gave_up abandonment wait basket receipts revenue alerts units returned",
+    "visitor people customer shopper person visit": "conversion stay dwell zone_visits queue_now queue_max gave_up abandonment wait "
+    "basket receipts revenue alerts units returned",
     "queue line": "gave_up abandonment wait alerts",
     "stock": "shelf backroom in_transit low out sold_out missing discrepancies wasted gaps empty_shelf transferred received units",
     "inventory": "shelf backroom in_transit low out missing discrepancies gaps",
@@ -84,23 +90,27 @@ UNSUPPORTED: dict[str, str] = {
     "name email phone address who is": "visitors have no names here",
     "quarter": "say which months or days",
 }
-COMMANDS = frozenset(
-    "delete drop truncate update insert alter create grant remove erase change set write send email cancel move transfer book".split()
+COMMANDS = _words(
+    """
+    delete drop truncate update insert alter create grant remove erase change set write send email cancel move
+    transfer book
+    """
 )
 #: What says nothing of its own.
-IGNORED = frozenset(
+IGNORED = _words(
     """
-    is are was were be been being am do does did doing done has had having can could should would shall may might must
-    of in on at to for from with into onto over under about around during within as than then so and or not but if that this these those
-    i we our us you your they their them it its he she his her me my mine ours here please tell show give list find get got see know want need
-    like much many any some all every total overall altogether sum figure number value level amount there now just only also still ever
-    what whats hows which how who whose when how's what's there's let lets us want wants need needs needed something anything everything
-    whole in our at your up out off down no yes ok okay hi thanks thank mean so far average avg mean typical per cent
-    go goes went make makes come comes look looks looking right moment current currently today's shop's own
-    till checkout counter cash register door entrance front floor retail company chain business
-    according based versus compared compare against between ones other others each both either
-    long often high big large well badly good bad great more less few lot lots highest exactly roughly approximately
-    """.split()
+    is are was were be been being am do does did doing done has had having can could should would shall may might
+    must of in on at to for from with into onto over under about around during within as than then so and or not
+    but if that this these those i we our us you your they their them it its he she his her me my mine ours here
+    please tell show give list find get got see know want need like much many any some all every total overall
+    altogether sum figure number value level amount there now just only also still ever what whats hows which how
+    who whose when how's what's there's let lets us want wants need needs needed something anything everything
+    whole in our at your up out off down no yes ok okay hi thanks thank mean so far average avg mean typical per
+    cent go goes went make makes come comes look looks looking right moment current currently today's shop's own
+    till checkout counter cash register door entrance front floor retail company chain business according based
+    versus compared compare against between ones other others each both either long often high big large well
+    badly good bad great more less few lot lots highest exactly roughly approximately
+    """
 )
 _LONGER_IGNORED = (
     "how much|how big|how busy|how well|how high|what is|what was|what were|what are|tell me|show me|give me|i mean|at all|in total|"
@@ -125,7 +135,7 @@ def lexicon() -> dict[Words, Meaning]:
         )
 
     for name, measure in MEASURES.items():
-        for phrase in measure.phrases:
+        for phrase in measure.phrases.split("|"):
             weak = phrase.startswith("*")
             add(phrase.lstrip("*"), Meaning({name: WEAK if weak else len(words_of(phrase)) + 0.5}))
     for phrases, names in _BESIDE.items():
@@ -147,20 +157,50 @@ def lexicon() -> dict[Words, Meaning]:
     add("hourly", Meaning(role="by"))
     for phrase in ("which", "which of", "who"):
         add(phrase, Meaning(role="which"))
-    for phrase in ("what", "what is", "what was", "what were", "what are", "what did", "what do", "what got", "what has"):
+    for phrase in [
+        "what",
+        "what is",
+        "what was",
+        "what were",
+        "what are",
+        "what did",
+        "what do",
+        "what got",
+        "what has",
+    ]:
         add(phrase, Meaning(role="what"))
     add("where", Meaning(role="where"))
     for phrase in ("how many", "how often", "number of", "how many times"):
         add(phrase, Meaning(role="count"))
     add("how long", Meaning(role="long"))
-    for phrase in ("share", "share of", "percentage", "percentage of", "percent", "percent of", "rate", "rate of", "proportion", "proportion of"):
+    for phrase in [
+        "share",
+        "share of",
+        "percentage",
+        "percentage of",
+        "percent",
+        "percent of",
+        "rate",
+        "rate of",
+        "proportion",
+        "proportion of",
+    ]:
         add(phrase, Meaning(role="share"))
     for phrase in ("compare", "versus", "vs", "compared to", "compared with", "against", "comparison of", "comparison"):
         add(phrase, Meaning(role="compare"))
     add("busiest", Meaning({"visitors": 1.5, "zone_visits": 1.0}))
     add("busy", Meaning({"visitors": 1.5, "zone_visits": 1.0}))
     add("quietest", Meaning({"visitors": 1.5, "zone_visits": 1.0}))
-    for phrase in ("seller", "best seller", "bestseller", "best selling", "top seller", "slowest seller", "worst seller", "bottom seller"):
+    for phrase in [
+        "seller",
+        "best seller",
+        "bestseller",
+        "best selling",
+        "top seller",
+        "slowest seller",
+        "worst seller",
+        "bottom seller",
+    ]:
         add(phrase, Meaning({"units": 1.5}, noun="sku"))
     for phrase in ("best seller", "bestseller", "best selling", "top seller", "top selling"):
         add(phrase, Meaning(order="most"))
@@ -175,7 +215,9 @@ def lexicon() -> dict[Words, Meaning]:
 #: Measures that are a largest themselves: with "where" it is the largest of these that is meant.
 LARGEST = frozenset(map(words_of, ("longest queue", "biggest queue", "maximum queue")))
 #: Short words that are often misspelt.
-SHORT = frozenset("which where what week shop store stock sold shelf today month queue".split())
+SHORT = frozenset(
+    ["which", "where", "what", "week", "shop", "store", "stock", "sold", "shelf", "today", "month", "queue"]
+)
 
 
 def _listed(words: str) -> list[str]:
@@ -186,7 +228,12 @@ def _listed(words: str) -> list[str]:
 @cache
 def unsupported() -> dict[str, str]:
     """Why a word (its stem) cannot be answered about."""
-    return {stem(word): reason for words, reason in UNSUPPORTED.items() for word in words.split() if word not in ("is", "who", "shift")}
+    return {
+        stem(word): reason
+        for words, reason in UNSUPPORTED.items()
+        for word in words.split()
+        if word not in ("is", "who", "shift")
+    }
 
 
 @cache

@@ -92,10 +92,11 @@ _AS_OF = """moved AS (
         kind = 'COUNT' AND location = 'SHELF' AS counts_shelf,
         kind = 'COUNT' AND location = 'BACKROOM' AS counts_backroom,
         (timestamp, kind = 'COUNT', toString(event_id)) AS place,
-        sum(counts_shelf) OVER (PARTITION BY store_id, sku ORDER BY place DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS shelf_counts,
-        sum(counts_backroom) OVER (PARTITION BY store_id, sku ORDER BY place DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS backroom_counts
+        sum(counts_shelf) OVER later AS shelf_counts,
+        sum(counts_backroom) OVER later AS backroom_counts
     FROM stock_movements_final
     WHERE {scope} AND timestamp <= {at}
+    WINDOW later AS (PARTITION BY store_id, sku ORDER BY place DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 ),
 balances AS (
     SELECT store_id, sku,
@@ -185,7 +186,7 @@ class Measure:
         kind: ``flow`` adds up over days; ``now`` is what is so at a moment; ``list`` is rows.
         source: key of ``SOURCES``.
         value: the SQL of the figure; of a list, the SQL of its columns.
-        phrases: what people call it. With *, the word alone says little: it decides only where nothing else does.
+        phrases: what people call it, parted by |. With *, the word alone says little: it decides only where nothing else does.
         where: which rows of the source.
         order: of a list: its order.
         extra: a further column that figures must be told apart by.
@@ -200,7 +201,7 @@ class Measure:
     kind: Kind
     source: str
     value: str
-    phrases: tuple[str, ...]
+    phrases: str
     examples: tuple[str, ...]
     where: str = ""
     order: str = ""
@@ -229,17 +230,23 @@ MEASURES: dict[str, Measure] = {
         "People seen at the entrance who are not staff; one who comes back the same day counts once.",
         *("people", "flow", "visitors", "count()"),
         phrases=(
-            *("visitor", "footfall", "foot fall", "foot traffic", "traffic", "come in", "came in", "come into"),
-            *("came into", "come to", "came to", "walk in", "walked in", "walk into", "walked into", "entered", "enter"),
-            *("*visit", "*visited", "*people", "*customer", "*shopper", "*person"),
+            "visitor|footfall|foot fall|foot traffic|traffic|come in|came in|come into|came into|come to|came to|"
+            "walk in|walked in|walk into|walked into|entered|enter|*visit|*visited|*people|*customer|*shopper|"
+            "*person"
         ),
-        examples=("How many visitors did {shop} have yesterday?", "Visitors by shop last week", "Which shop was busiest last week?"),
+        examples=(
+            "How many visitors did {shop} have yesterday?",
+            "Visitors by shop last week",
+            "Which shop was busiest last week?",
+        ),
     ),
     "conversion": Measure(
         "conversion rate",
         "Share of the visitors who were at a till within 5 minutes before a receipt (docs/metrics.md: purchased).",
         *("%", "flow", "visitors", "round(avg(purchased), 4)"),
-        phrases=("conversion", "conversion rate", "convert", "share of visitor buy", "share of visitor bought", "*bought", "*buy something"),
+        phrases=(
+            "conversion|conversion rate|convert|share of visitor buy|share of visitor bought|*bought|*buy something"
+        ),
         examples=("What was the conversion rate in {shop} yesterday?", "Conversion by shop this week"),
         decimals=4,
     ),
@@ -247,7 +254,7 @@ MEASURES: dict[str, Measure] = {
         "mean time in the shop",
         "From the first to the last sight of each visitor, on average.",
         *("min", "flow", "visitors", "round(avg(stay_ms) / 60000, 1)"),
-        phrases=("time in the shop", "time in store", "time in shop", "stay", "*spend in the shop", "visit length", "visit duration"),
+        phrases="time in the shop|time in store|time in shop|stay|*spend in the shop|visit length|visit duration",
         examples=("How long do people stay in {shop}?",),
         decimals=1,
     ),
@@ -255,29 +262,35 @@ MEASURES: dict[str, Measure] = {
         "mean dwell time",
         "How long people stay in a zone, on average over zone visits, staff left out.",
         *("s", "flow", "stays", "round(avg(dwell_ms) / 1000, 1)"),
-        phrases=("dwell", "dwell time", "dwelling", "linger", "stay", "*stand", "*spend", "*stop"),
-        examples=("Average dwell time per zone in {shop} yesterday", "Where do people linger longest in {shop} this week?"),
+        phrases="dwell|dwell time|dwelling|linger|stay|*stand|*spend|*stop",
+        examples=(
+            "Average dwell time per zone in {shop} yesterday",
+            "Where do people linger longest in {shop} this week?",
+        ),
         decimals=1,
     ),
     "zone_visits": Measure(
         "zone visits",
         "Stays in zones, staff left out; a person who comes again to a zone counts again.",
         *("stays", "flow", "stays", "count()"),
-        phrases=("zone visit", "visit to zone", "*visit", "*visited", "*popular", "*people", "*customer"),
+        phrases="zone visit|visit to zone|*visit|*visited|*popular|*people|*customer",
         examples=("Most popular zones in {shop} last week",),
     ),
     "queue_now": Measure(
         "queue now",
         "People waiting at the tills, as of each shop's newest fact.",
         *("people", "now", "queues_now", "sum(depth)"),
-        phrases=("queue", "line", "in line", "in the queue", "queue length", "longest queue", "current queue", "*waiting"),
+        phrases="queue|line|in line|in the queue|queue length|longest queue|current queue|*waiting",
         examples=("How long is the queue in {shop} right now?", "Current queue per shop"),
     ),
     "queue_max": Measure(
         "longest queue",
         "The most people who waited at the tills at once.",
         *("people", "flow", "queues", "max(depth)"),
-        phrases=("longest queue", "queue", "line", "in line", "in the queue", "queue length", "maximum queue", "biggest queue", "queue at most", "*waiting"),
+        phrases=(
+            "longest queue|queue|line|in line|in the queue|queue length|maximum queue|biggest queue|queue at most|"
+            "*waiting"
+        ),
         examples=("Longest queue yesterday by shop",),
     ),
     "gave_up": Measure(
@@ -285,19 +298,25 @@ MEASURES: dict[str, Measure] = {
         "They joined the queue, left it after, and did not buy.",
         *("people", "flow", "visits", "countIf(abandoned_queue)"),
         phrases=(
-            *("gave up", "give up", "gave up queueing", "gave up queue", "gave up waiting", "left the queue", "leave the queue"),
-            *("abandon the queue", "abandoned the queue", "abandon queue", "abandoned", "walked away", "walk away", "queue abandon"),
+            "gave up|give up|gave up queueing|gave up queue|gave up waiting|left the queue|leave the queue|"
+            "abandon the queue|abandoned the queue|abandon queue|abandoned|walked away|walk away|queue abandon"
         ),
         examples=("How many customers gave up queueing in {shop} last week?",),
     ),
     "abandonment": Measure(
         "queue abandonment rate",
         "Those who gave up, of those who joined the queue.",
-        *("%", "flow", "visits", "if(countIf(joined_queue) = 0, 0, round(countIf(abandoned_queue) / countIf(joined_queue), 4))"),
+        *(
+            "%",
+            "flow",
+            "visits",
+            "if(countIf(joined_queue) = 0, 0, round(countIf(abandoned_queue) / countIf(joined_queue), 4))",
+        ),
         phrases=(
-            *("abandonment", "abandonment rate", "queue abandonment", "rate of abandonment", "share abandon", "share of people abandon"),
-            *("share of people abandon the queue", "share of customer abandon the queue", "share gave up", "share of people gave up"),
-            *("share of customer gave up", "share of customer abandoned", "share of people give up"),
+            "abandonment|abandonment rate|queue abandonment|rate of abandonment|share abandon|"
+            "share of people abandon|share of people abandon the queue|share of customer abandon the queue|"
+            "share gave up|share of people gave up|share of customer gave up|share of customer abandoned|"
+            "share of people give up"
         ),
         examples=("Abandonment rate per shop yesterday",),
         decimals=4,
@@ -307,8 +326,8 @@ MEASURES: dict[str, Measure] = {
         "Queueing and being served, on average over stays at the tills, staff left out.",
         *("s", "flow", "waits", "round(avg(wait_ms) / 1000, 1)"),
         phrases=(
-            *("wait", "wait at the till", "waiting time", "wait time", "waiting time at the till", "time at the till"),
-            *("wait at checkout", "wait in the queue", "wait in line", "queueing time", "queue time", "wait to pay", "*waiting"),
+            "wait|wait at the till|waiting time|wait time|waiting time at the till|time at the till|wait at checkout|"
+            "wait in the queue|wait in line|queueing time|queue time|wait to pay|*waiting"
         ),
         examples=("Average wait at the till in {shop} yesterday",),
         decimals=1,
@@ -317,10 +336,7 @@ MEASURES: dict[str, Measure] = {
         "revenue",
         "Sum of the receipts, in the currency they were paid in.",
         *("currency", "flow", "receipts", "sum(basket_value)"),
-        phrases=(
-            *("revenue", "turnover", "taking", "take", "took", "money", "earn", "earned", "sale value", "income", "*sale", "*make", "*made"),
-            "*ring up",
-        ),
+        phrases="revenue|turnover|taking|take|took|money|earn|earned|sale value|income|*sale|*make|*made|*ring up",
         examples=("Revenue yesterday by shop", "How much did we take in {shop} last week?"),
         extra="currency",
         decimals=2,
@@ -329,7 +345,7 @@ MEASURES: dict[str, Measure] = {
         "receipts",
         "Till receipts.",
         *("receipts", "flow", "receipts", "count()"),
-        phrases=("receipt", "transaction", "ticket", "purchase", "basket", "number of sale", "checkout"),
+        phrases="receipt|transaction|ticket|purchase|basket|number of sale|checkout",
         examples=("How many receipts in {shop} yesterday?",),
     ),
     "basket": Measure(
@@ -337,9 +353,9 @@ MEASURES: dict[str, Measure] = {
         "Revenue divided by receipts, in the currency they were paid in.",
         *("currency", "flow", "receipts", "round(avg(basket_value), 2)"),
         phrases=(
-            *("average basket", "average basket value", "basket value", "basket size", "average receipt", "average transaction"),
-            *("average transaction value", "average spend", "average spend per customer", "average ticket", "spend per customer"),
-            *("spend per visitor", "average purchase", "mean basket", "mean receipt", "average sale"),
+            "average basket|average basket value|basket value|basket size|average receipt|average transaction|"
+            "average transaction value|average spend|average spend per customer|average ticket|spend per customer|"
+            "spend per visitor|average purchase|mean basket|mean receipt|average sale"
         ),
         examples=("Average basket by shop yesterday",),
         extra="currency",
@@ -350,10 +366,14 @@ MEASURES: dict[str, Measure] = {
         "Quantities of what was sold: the lines of receipts, and SALE movements; what came back over the till is taken off.",
         *("units", "flow", "movements", "sum(quantity)"),
         phrases=(
-            *("unit sold", "sold", "sell", "selling", "seller", "best seller", "best selling", "bestseller", "shift", "shifted", "unit sale"),
-            *("sale in unit", "sale unit", "*sale", "*unit", "*unit of"),
+            "unit sold|sold|sell|selling|seller|best seller|best selling|bestseller|shift|shifted|unit sale|"
+            "sale in unit|sale unit|*sale|*unit|*unit of"
         ),
-        examples=("How many units of {sku} were sold in {shop} last week?", "Top 5 products last week", "Units sold by category yesterday"),
+        examples=(
+            "How many units of {sku} were sold in {shop} last week?",
+            "Top 5 products last week",
+            "Units sold by category yesterday",
+        ),
         where="kind = 'SALE'",
         listed=True,
         decimals=4,
@@ -362,7 +382,7 @@ MEASURES: dict[str, Measure] = {
         "units returned",
         "What customers brought back: RETURN movements, and till lines below zero.",
         *("units", "flow", "movements", "sum(abs(quantity))"),
-        phrases=("returned", "return", "brought back", "customer return"),
+        phrases="returned|return|brought back|customer return",
         examples=("How many units were returned in {shop} last week?",),
         where="(kind = 'RETURN' OR (kind = 'SALE' AND quantity < 0))",
         listed=True,
@@ -372,7 +392,10 @@ MEASURES: dict[str, Measure] = {
         "units received",
         "Goods that arrived: RECEIVE movements, from suppliers and other shops.",
         *("units", "flow", "movements", "sum(quantity)"),
-        phrases=("received", "receive", "delivered", "delivery", "unit delivered", "goods in", "arrived", "arrive", "came from supplier", "got delivered"),
+        phrases=(
+            "received|receive|delivered|delivery|unit delivered|goods in|arrived|arrive|came from supplier|"
+            "got delivered"
+        ),
         examples=("What was delivered to {shop} yesterday?",),
         where="kind = 'RECEIVE'",
         listed=True,
@@ -383,8 +406,8 @@ MEASURES: dict[str, Measure] = {
         "Thrown away, broken or given away: WASTE movements.",
         *("units", "flow", "movements", "sum(quantity)"),
         phrases=(
-            *("waste", "wasted", "unit wasted", "wastage", "thrown away", "throw away", "threw away", "written off", "write off", "wrote off"),
-            *("write-off", "spoiled", "spoilage", "binned", "bin", "damaged"),
+            "waste|wasted|unit wasted|wastage|thrown away|throw away|threw away|written off|write off|wrote off|"
+            "write-off|spoiled|spoilage|binned|bin|damaged"
         ),
         examples=("Waste by product this month", "How much did we throw away in {shop} last week?"),
         where="kind = 'WASTE'",
@@ -395,7 +418,10 @@ MEASURES: dict[str, Measure] = {
         "units sent to other shops",
         "What shops sent to other shops: TRANSFER movements of the sender.",
         *("units", "flow", "movements", "sum(quantity)"),
-        phrases=("transferred", "transfer", "sent to other shop", "send to other shop", "sent to other store", "sent away", "transferred to other shop"),
+        phrases=(
+            "transferred|transfer|sent to other shop|send to other shop|sent to other store|sent away|"
+            "transferred to other shop"
+        ),
         examples=("How much did {shop} send to other shops this month?",),
         where="kind = 'TRANSFER' AND to_store_id != ''",
         listed=True,
@@ -406,8 +432,9 @@ MEASURES: dict[str, Measure] = {
         "What counts found too little, net of what they found too much; opening counts left out.",
         *("units", "flow", "counts", "-sum(difference)"),
         phrases=(
-            *("missing", "went missing", "gone missing", "unit missing", "unit went missing", "shrinkage", "shrink", "lost", "disappeared"),
-            *("went missing according to the count", "missing according to the count", "count find missing", "count found missing"),
+            "missing|went missing|gone missing|unit missing|unit went missing|shrinkage|shrink|lost|disappeared|"
+            "went missing according to the count|missing according to the count|count find missing|"
+            "count found missing"
         ),
         examples=("Shrinkage by shop this month", "Missing units in {shop} this month"),
         decimals=4,
@@ -416,7 +443,10 @@ MEASURES: dict[str, Measure] = {
         "discrepancies",
         "Counts that disagreed with the ledger, the largest first.",
         *("counts", "list", "counts", "store_id, sku, location, counted_at, expected, counted, difference"),
-        phrases=("discrepancy", "stock discrepancy", "count difference", "count discrepancy", "miscount", "wrong count", "stock difference", "count that disagree"),
+        phrases=(
+            "discrepancy|stock discrepancy|count difference|count discrepancy|miscount|wrong count|stock difference|"
+            "count that disagree"
+        ),
         examples=("Stock discrepancies in {shop} last week",),
         where="difference != 0",
         order="abs(difference) DESC, counted_at DESC, store_id, sku, location",
@@ -426,8 +456,8 @@ MEASURES: dict[str, Measure] = {
         "On the shelf and in the backroom together.",
         *("units", "now", "positions", "sum(shelf + backroom)"),
         phrases=(
-            *("stock", "inventory", "on hand", "in stock", "stock on hand", "stock level", "stock of", "left in stock", "do we have"),
-            *("have left", "we have", "*have", "*left", "*is there any", "*are there", "*available", "*remaining", "*there"),
+            "stock|inventory|on hand|in stock|stock on hand|stock level|stock of|left in stock|do we have|have left|"
+            "we have|*have|*left|*is there any|*are there|*available|*remaining|*there"
         ),
         examples=("How much {category} do we have?", "Stock of {sku} by shop"),
         listed=True,
@@ -437,7 +467,10 @@ MEASURES: dict[str, Measure] = {
         "stock on the shelf",
         "What the ledger holds on the shelf.",
         *("units", "now", "positions", "sum(shelf)"),
-        phrases=("on the shelf", "on shelf", "shelf stock", "on the sales floor", "on the floor", "on display", "in the shelf", "stock on the shelf", "*shelf"),
+        phrases=(
+            "on the shelf|on shelf|shelf stock|on the sales floor|on the floor|on display|in the shelf|"
+            "stock on the shelf|*shelf"
+        ),
         examples=("How many {sku} are on the shelf in {shop}?",),
         listed=True,
         decimals=4,
@@ -447,8 +480,8 @@ MEASURES: dict[str, Measure] = {
         "What the ledger holds in the backroom.",
         *("units", "now", "positions", "sum(backroom)"),
         phrases=(
-            *("in the back", "in the backroom", "in the back room", "backroom", "back room", "backroom stock", "stockroom", "in the stockroom"),
-            *("back stock", "stock in the back", "stock in the backroom", "out back", "in back"),
+            "in the back|in the backroom|in the back room|backroom|back room|backroom stock|stockroom|"
+            "in the stockroom|back stock|stock in the back|stock in the backroom|out back|in back"
         ),
         examples=("How much of SKU {sku} is in the back in {shop}?",),
         listed=True,
@@ -458,7 +491,7 @@ MEASURES: dict[str, Measure] = {
         "stock on its way",
         "Sent by other shops and not received yet.",
         *("units", "now", "positions", "sum(in_transit)"),
-        phrases=("in transit", "on its way", "on the way", "on their way", "underway", "coming", "unit in transit", "stock on its way"),
+        phrases="in transit|on its way|on the way|on their way|underway|coming|unit in transit|stock on its way",
         examples=("What is on its way to {shop}?",),
         where="in_transit != 0",
         listed=True,
@@ -467,14 +500,23 @@ MEASURES: dict[str, Measure] = {
     "gaps": Measure(
         "what to do about stock",
         "Shelves to fill from the back, articles to order, and those to count because the ledger cannot be right; the best sellers first.",
-        *("articles", "list", "selling", f"{_POSITION}, in_transit, gap AS action, gap_since AS since, round(sales_per_day, 2) AS sales_a_day"),
-        phrases=(
-            *("restock", "restocked", "need restock", "replenish", "replenishment", "refill", "refilled", "to do", "fill", "filled", "fill list"),
-            *("fill the shelf", "fill up", "shelf be filled", "filled from the backroom", "filled from the back", "fill from the back"),
-            *("shelf should be filled", "need filling", "filling", "topped up", "top up", "order", "ordered", "ordering", "reorder", "buy in"),
-            *("need ordering", "order list", "counted", "count", "counting", "need counting", "recount", "stock gap", "gap", "restock list"),
+        *(
+            "articles",
+            "list",
+            "selling",
+            f"{_POSITION}, in_transit, gap AS action, gap_since AS since, round(sales_per_day, 2) AS sales_a_day",
         ),
-        examples=("What do I need to restock today in {shop}?", "What needs ordering in {shop}?", "What has to be counted?"),
+        phrases=(
+            "restock|restocked|need restock|replenish|replenishment|refill|refilled|to do|fill|filled|fill list|"
+            "fill the shelf|fill up|shelf be filled|filled from the backroom|filled from the back|fill from the back|"
+            "shelf should be filled|need filling|filling|topped up|top up|order|ordered|ordering|reorder|buy in|"
+            "need ordering|order list|counted|count|counting|need counting|recount|stock gap|gap|restock list"
+        ),
+        examples=(
+            "What do I need to restock today in {shop}?",
+            "What needs ordering in {shop}?",
+            "What has to be counted?",
+        ),
         where="gap != ''",
         order="sales_per_day DESC, gap_since, store_id, sku",
     ),
@@ -482,18 +524,22 @@ MEASURES: dict[str, Measure] = {
         "empty shelves",
         "Articles of which the shelf is known to hold none.",
         *("articles", "list", "selling", f"{_POSITION}, round(sales_per_day, 2) AS sales_a_day"),
-        phrases=("empty shelf", "shelf empty", "shelf are empty", "shelf is empty", "shelf gap", "gap on the shelf", "nothing on the shelf", "empty"),
+        phrases=(
+            "empty shelf|shelf empty|shelf are empty|shelf is empty|shelf gap|gap on the shelf|nothing on the shelf|"
+            "empty"
+        ),
         examples=("Which shelves are empty in {shop}?",),
         where="shelf_known AND shelf <= 0",
         order="sales_per_day DESC, store_id, sku",
     ),
     "low": Measure(
         "what is low",
-        f"Articles of which less is left, shelf and backroom together, than {LOW_DAYS} days sell (mean of the last {SALES_DAYS} days), or nothing.",
+        "Articles of which less is left, shelf and backroom together, "
+        f"than {LOW_DAYS} days sell (mean of the last {SALES_DAYS} days), or nothing.",
         *("articles", "list", "selling", f"{_POSITION}, on_hand, round(sales_per_day, 2) AS sales_a_day"),
         phrases=(
-            *("low", "low on", "low stock", "stock low", "running low", "run low", "running low on", "nearly out", "almost out", "running out"),
-            *("running out of", "short of", "short on", "about to run out", "low in stock", "low on stock", "nearly sold out"),
+            "low|low on|low stock|stock low|running low|run low|running low on|nearly out|almost out|running out|"
+            "running out of|short of|short on|about to run out|low in stock|low on stock|nearly sold out"
         ),
         examples=("Which shops are low on {category}?", "What are we running low on in {shop}?"),
         where=f"(on_hand <= 0 OR on_hand < {LOW_DAYS} * sales_per_day)",
@@ -503,7 +549,7 @@ MEASURES: dict[str, Measure] = {
         "what is out of stock",
         "Articles of which neither the shelf nor the backroom holds any.",
         *("articles", "list", "selling", f"{_POSITION}, round(sales_per_day, 2) AS sales_a_day"),
-        phrases=("out of stock", "out of", "stocked out", "have no", "have none", "have run out of", "no stock", "no more", "is out", "are out"),
+        phrases="out of stock|out of|stocked out|have no|have none|have run out of|no stock|no more|is out|are out",
         examples=("What is out of stock in {shop}?", "Which shops are out of {category}?"),
         where="on_hand <= 0",
         order="sales_per_day DESC, store_id, sku",
@@ -513,8 +559,9 @@ MEASURES: dict[str, Measure] = {
         "Each time that the last of an article left a shop, shelf and backroom together.",
         *("times", "list", "emptied", "store_id, sku, timestamp AS sold_out_at"),
         phrases=(
-            *("sold out", "sell out", "selling out", "sold out of", "sell out of", "ran out", "ran out of", "run out", "run out of", "stock out"),
-            *("stockout", "stock-out", "went out of stock", "gone out of stock", "was out of stock", "were out of stock", "been out of stock"),
+            "sold out|sell out|selling out|sold out of|sell out of|ran out|ran out of|run out|run out of|stock out|"
+            "stockout|stock-out|went out of stock|gone out of stock|was out of stock|were out of stock|"
+            "been out of stock"
         ),
         examples=("What sold out last week?", "What sold out in {shop} yesterday?"),
         order="sold_out_at DESC, store_id, sku",
@@ -523,7 +570,7 @@ MEASURES: dict[str, Measure] = {
         "alerts",
         "What was out of the ordinary and is not over: queues, conversion, dead zones, cameras, silence.",
         *("alerts", "list", "anomalies", "store_id, severity, type, subject, message, suggested_action, detected_at"),
-        phrases=("alert", "anomaly", "warning", "alarm", "open alert", "out of the ordinary", "what is wrong", "wrong", "problem"),
+        phrases="alert|anomaly|warning|alarm|open alert|out of the ordinary|what is wrong|wrong|problem",
         examples=("Which alerts are open in {shop}?",),
         where="isNull(closed_at)",
         order="multiIf(severity = 'CRITICAL', 0, severity = 'WARN', 1, 2), detected_at DESC, store_id",

@@ -12,12 +12,22 @@ from typing import Literal
 EntityKind = Literal["shop", "zone", "sku", "category"]
 Words = tuple[str, ...]
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 #: Nouns for a thing on a shelf: they say nothing of which one, unless they stand in a longer name.
-PACKING = frozenset(
-    "bar bottle pack packet carton loaf tin can box bag jar tub piece unit item product article sku good stuff litre kg".split()
+PACKING = _words(
+    """
+    bar bottle pack packet carton loaf tin can box bag jar tub piece unit item product article sku good stuff
+    litre kg
+    """
 )
 #: Sizes in names of articles, which nobody says: 2 L, 800 g, 70%, 6 pack.
-_SIZE = re.compile(r"\b\d+(?:[.,]\d+)?\s*(?:%|(?:kg|g|l|ml|cl|pack|pcs|x|mm|cm|m|tier|ct|oz|lb)\b)|\b\d{1,3}\b", re.IGNORECASE)
+_SIZE = re.compile(
+    r"\b\d+(?:[.,]\d+)?\s*(?:%|(?:kg|g|l|ml|cl|pack|pcs|x|mm|cm|m|tier|ct|oz|lb)\b)|\b\d{1,3}\b", re.IGNORECASE
+)
 _TOKEN = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d+:\d+|\w+(?:[.@:]\w+)*", re.UNICODE)
 _ARTICLES = frozenset({"the", "a", "an"})
 MOST_PARTS = 5
@@ -25,7 +35,12 @@ MOST_PARTS = 5
 
 def stem(word: str) -> str:
     """A word without its plural: shelves and shelf, deliveries and delivery are one."""
-    if len(word) < 4 or any(char.isdigit() for char in word) or word.endswith(("ss", "is")) or (word.endswith("us") and len(word) > 4):
+    if (
+        len(word) < 4
+        or any(char.isdigit() for char in word)
+        or word.endswith(("ss", "is"))
+        or (word.endswith("us") and len(word) > 4)
+    ):
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
@@ -129,8 +144,8 @@ class Names:
         for words in part.keys() | whole.keys():
             kinds: dict[EntityKind, frozenset[str]] = {}
             for kind in ("shop", "zone", "sku", "category"):
-                exact = whole[words].get(kind, set()) if words in whole else set()  # type: ignore[call-overload]
-                loose = part[words].get(kind, set()) if words in part else set()  # type: ignore[call-overload]
+                exact = whole[words].get(kind, set()) if words in whole else set()
+                loose = part[words].get(kind, set()) if words in part else set()
                 if exact or loose:
                     kinds[kind] = frozenset(exact or loose)
             # Milk, the category, is more than the articles whose names have the word: it decides.

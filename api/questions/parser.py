@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from api.questions import times
@@ -63,7 +63,7 @@ class _Span:
         if len(self.raw) != 1:
             return None
         word = self.raw[0]
-        return int(word) if word.isdecimal() and len(word) < 6 else times._NUMBERS.get(word)
+        return int(word) if word.isdecimal() and len(word) < 6 else times.NUMBERS.get(word)
 
 
 def parse(question: str, names: Names, now: datetime) -> Understood:
@@ -123,9 +123,9 @@ def _corrected(raw: Sequence[str], names: Names) -> tuple[list[str], tuple[tuple
                 score_cutoff=most,
                 limit=5,
             )
-            near = [(match, distance) for match, distance, _ in near if len(word) > 5 or match[0] == word[0]]
-            if near:
-                right = min(near, key=lambda found: (found[1], found[0] not in names.vocabulary, found[0]))[0]
+            close = [(match, distance) for match, distance, _ in near if len(word) > 5 or match[0] == word[0]]
+            if close:
+                right = min(close, key=lambda found: (found[1], found[0] not in names.vocabulary, found[0]))[0]
                 changed.append((word, right))
         words.append(right)
     return words, tuple(changed)
@@ -194,7 +194,9 @@ class _Reading:
         if measure == "gaps":
             actions = {span.meaning.action for span in self._spans} - {None}
             if len(actions) > 1:
-                raise NotUnderstood("Filling, ordering and counting are three lists: ask for one, or for what to restock.")
+                raise NotUnderstood(
+                    "Filling, ordering and counting are three lists: ask for one, or for what to restock."
+                )
             fields["action"] = next(iter(actions), None)
         try:
             query = Query(**fields)
@@ -229,7 +231,9 @@ class _Reading:
             raise NotUnderstood("At most 1000 rows can be shown.")
         noun = None
         if order is not None:
-            noun = next((span.meaning.noun for span in self._spans if span.meaning.noun and not self._is_by(span)), None)
+            noun = next(
+                (span.meaning.noun for span in self._spans if span.meaning.noun and not self._is_by(span)), None
+            )
         return order, top, noun
 
     def _is_by(self, span: _Span) -> bool:
@@ -359,13 +363,13 @@ class _Reading:
     def _shape(self, measure: str, entities: dict[str, tuple[str, ...]]) -> dict[str, Any]:
         """By what, in which order, how many."""
         source, kind = SOURCES[MEASURES[measure].source], MEASURES[measure].kind
-        by = [span.meaning.noun for span in self._spans if span.meaning.noun and self._is_by(span)]
+        by: list[Dimension] = [span.meaning.noun for span in self._spans if span.meaning.noun and self._is_by(span)]
         by += [span.meaning.noun for span in self._spans if span.meaning.noun and span.raw[0] in ("daily", "hourly")]
         asked = [span for span in self._spans if span.meaning.noun and self._follows_which(span)]
         if kind == "list":
-            return self._list_shape(cast(list[Dimension], by))
+            return self._list_shape(by)
         order = self._order
-        by += [span.meaning.noun for span in asked]
+        by += [span.meaning.noun for span in asked if span.meaning.noun]
         if order is not None and self._ordered_noun:
             by.append(self._ordered_noun)
         several = len(entities["stores"]) > 1 and self._named_apart("shop")
@@ -373,9 +377,13 @@ class _Reading:
             by = ["sku"]
         if not by and self._roles & {"where", "which"} and any(span.words in LARGEST for span in self._spans):
             order = "most"
-        if not by and ("where" in self._roles or order is not None or "which" in self._roles or ("compare" in self._roles)):
+        if not by and (
+            "where" in self._roles or order is not None or "which" in self._roles or ("compare" in self._roles)
+        ):
             zones = "zone" in source.dimensions and measure in ("dwell", "zone_visits") and not several
-            by = ["zone" if zones and (entities["stores"] or "where" in self._roles) and not entities["zones"] else "shop"]
+            by = [
+                "zone" if zones and (entities["stores"] or "where" in self._roles) and not entities["zones"] else "shop"
+            ]
         if not by and self._asks_what(measure, entities):
             by = ["sku"]
         dimensions = tuple(dict.fromkeys(by))
@@ -391,7 +399,11 @@ class _Reading:
     def _number_of_rows(self, asked: Sequence[_Span]) -> int:
         if self._top is not None:
             return self._top
-        nouns = [span for span in self._spans if span.meaning.noun and (span.meaning.noun == self._ordered_noun or span in asked)]
+        nouns = [
+            span
+            for span in self._spans
+            if span.meaning.noun and (span.meaning.noun == self._ordered_noun or span in asked)
+        ]
         return DEFAULT_TOP if any(span.is_plural for span in nouns if not self._is_by(span)) else 1
 
     def _list_shape(self, by: list[Dimension]) -> dict[str, Any]:
@@ -407,7 +419,9 @@ class _Reading:
         """Whether a noun is what "which" or "what" asks for: a word or two may stand between."""
         place = self._spans.index(span)
         before = self._spans[max(0, place - 3) : place]
-        return any(other.meaning.role in ("which", "what") for other in before) and not any(other.entities for other in before)
+        return any(other.meaning.role in ("which", "what") for other in before) and not any(
+            other.entities for other in before
+        )
 
     def _named_apart(self, kind: EntityKind) -> bool:
         return sum(1 for span in self._spans if span.entities and kind in span.entities) > 1

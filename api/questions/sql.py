@@ -159,7 +159,9 @@ def _span(query: Query, source: Source, parameters: dict[str, Any]) -> list[str]
         parameters |= {"from_day": query.from_day.isoformat(), "to_day": query.to_day.isoformat()}
         if source.day == "day":
             # The shop's date lies at most a day beside that of UTC: this finds the rows by their time.
-            found.append(f"{source.moment} BETWEEN {{from_time:DateTime64(3, 'UTC')}} AND {{to_time:DateTime64(3, 'UTC')}}")
+            found.append(
+                f"{source.moment} BETWEEN {{from_time:DateTime64(3, 'UTC')}} AND {{to_time:DateTime64(3, 'UTC')}}"
+            )
             parameters["from_time"] = _moment(_midnight(query.from_day, -1))
             parameters["to_time"] = _moment(_midnight(query.to_day, 2))
     if query.from_hour is not None and query.to_hour is not None:

@@ -13,20 +13,26 @@ MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november"),
     "december",
 )
-_SHORT = {name[:3]: name for name in (*WEEKDAYS, *MONTHS)} | {"tues": "tuesday", "thurs": "thursday", "sept": "september"}
-_NUMBERS = {
-    word: number
-    for number, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), start=1)
-} | {"fourteen": 14, "twenty": 20, "thirty": 30}
+_SHORT = {name[:3]: name for name in (*WEEKDAYS, *MONTHS)} | {
+    "tues": "tuesday",
+    "thurs": "thursday",
+    "sept": "september",
+}
+_COUNTED = "one two three four five six seven eight nine ten eleven twelve"
+NUMBERS = {word: number for number, word in enumerate(_COUNTED.split(), start=1)} | {
+    "fourteen": 14,
+    "twenty": 20,
+    "thirty": 30,
+}
 PARTS = {"morning": (6, 12), "afternoon": (12, 18), "evening": (18, 22), "night": (20, 24)}
 #: Words that times are made of, for the spelling.
 WORDS = frozenset(
-    {*WEEKDAYS, *MONTHS, *PARTS, *_NUMBERS, "today", "yesterday", "week", "weekend", "month", "year", "hour", "day"}
+    {*WEEKDAYS, *MONTHS, *PARTS, *NUMBERS, "today", "yesterday", "week", "weekend", "month", "year", "hour", "day"}
     | {"noon", "midday", "midnight", "since", "between", "before", "after", "last", "past", "previous", "this", "now"}
     | {"currently", "current", "tomorrow", "next", "tonight", "moment", "right", "date", "until", "from", "ago"}
 )
 
-_N = r"(\d{1,3}|" + "|".join(_NUMBERS) + r")"
+_N = r"(\d{1,3}|" + "|".join(NUMBERS) + r")"
 _DAY = "(" + "|".join((*WEEKDAYS, "mon", "tues?", "wed", "thurs?", "fri", "sat", "sun")) + r")s?"
 _MONTH = "(" + "|".join((*MONTHS, "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sept?", "oct", "nov", "dec")) + ")"
 _DATE = (
@@ -77,7 +83,9 @@ def find(text: str, now: datetime, zone: ZoneInfo) -> tuple[Times, str]:
     """
     today = now.astimezone(zone).date()
     found = Times()
-    if future := re.search(r"\b(tomorrow|next|coming (?:week|month|days?)|will|forecast\w*|predict\w*|tonight)\b", text):
+    if future := re.search(
+        r"\b(tomorrow|next|coming (?:week|month|days?)|will|forecast\w*|predict\w*|tonight)\b", text
+    ):
         raise TimeError(f"“{future[1]}” lies ahead: what was counted can be told, not what is to come")
 
     def take(pattern: str, read: Callable[[re.Match[str]], Times]) -> None:
@@ -147,30 +155,43 @@ def find(text: str, now: datetime, zone: ZoneInfo) -> tuple[Times, str]:
     take(r"(?:in |over |during |for )?(?:the )?(?:last|past|previous) " + _N + r" (minute|hour|day|week|month)s?", last)
     take(r"(?:in |over |during )?(?:the )?(?:last|past) (hour)", lambda _: Times(since=now - timedelta(hours=1)))
     take(r"the day before yesterday|2 days ago", lambda _: one(today - timedelta(days=2)))
-    take(_N + r" (days?|weeks?) ago", lambda m: one(today - timedelta(days=_number(m[1]) * (7 if m[2][0] == "w" else 1))))
+    take(
+        _N + r" (days?|weeks?) ago", lambda m: one(today - timedelta(days=_number(m[1]) * (7 if m[2][0] == "w" else 1)))
+    )
     take(rf"since (?P<d>{point})", lambda m: span(day_of(m["d"]), today))
     take(r"since this morning", lambda _: one(today))
     take(
         r"(?:in |over |during |for )?(?:the )?(?:last|previous|past) week",
         lambda _: span(monday - timedelta(days=7), monday - timedelta(days=1)),
     )
-    take(r"(?:in |over |during |for )?(?:this|the current) week|week to date|so far this week|the week so far", lambda _: span(monday, today))
+    take(
+        r"(?:in |over |during |for )?(?:this|the current) week|week to date|so far this week|the week so far",
+        lambda _: span(monday, today),
+    )
     take(
         r"(?:in |over |during |at |on )?(?:the |this |last )?(?:past )?weekend",
-        lambda _: span(monday - timedelta(days=2), monday - timedelta(days=1))
-        if today.weekday() < 5
-        else span(monday + timedelta(days=5), today),
+        lambda _: (
+            span(monday - timedelta(days=2), monday - timedelta(days=1))
+            if today.weekday() < 5
+            else span(monday + timedelta(days=5), today)
+        ),
     )
     take(
         r"(?:in |over |during |for )?(?:the )?(?:last|previous|past) month",
         lambda _: span((first_of_month - timedelta(days=1)).replace(day=1), first_of_month - timedelta(days=1)),
     )
-    take(r"(?:in |over |during |for )?(?:this|the current) month|month to date|so far this month", lambda _: span(first_of_month, today))
+    take(
+        r"(?:in |over |during |for )?(?:this|the current) month|month to date|so far this month",
+        lambda _: span(first_of_month, today),
+    )
     take(
         r"(?:in |over |during |for )?(?:the )?(?:last|previous|past) year",
         lambda _: span(date(today.year - 1, 1, 1), date(today.year - 1, 12, 31)),
     )
-    take(r"(?:in |over |during |for )?(?:this|the current) year|year to date", lambda _: span(date(today.year, 1, 1), today))
+    take(
+        r"(?:in |over |during |for )?(?:this|the current) year|year to date",
+        lambda _: span(date(today.year, 1, 1), today),
+    )
     take(rf"(?:on |of |for )?(?P<d>{_DATE})", lambda m: one(of(m["d"])))
     take(rf"in {_MONTH}(?: (?P<year>\d{{4}}))?", lambda m: span(*_month(m[1], m["year"], today)))
     parts = "|".join(PARTS)
@@ -224,7 +245,7 @@ def _full(name: str) -> str:
 
 
 def _number(word: str) -> int:
-    number = _NUMBERS.get(word) or int(word)
+    number = NUMBERS.get(word) or int(word)
     if number < 1:
         raise TimeError("a span of time has at least one day or hour")
     return number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-from api.questions.measures import MEASURES
+from api.questions.measures import MEASURES, Measure
 from api.questions.names import Names
 from api.questions.query import Query
 from api.questions.times import WEEKDAYS
@@ -67,17 +67,21 @@ def _listed(words: Sequence[str]) -> str:
 
 def examples(names: Names) -> list[str]:
     """Questions that can be answered here, with names that there are; those of each measure after one another."""
+    return [example for measure in MEASURES.values() for example in examples_of(measure, names)]
+
+
+def examples_of(measure: Measure, names: Names) -> list[str]:
+    """Questions that a measure answers here; none where nothing has such a name."""
     shop = next((name for name in names.stores.values() if name), next(iter(names.stores), ""))
     product = next((product for product in names.products.values() if product.name), None)
     sku = product.sku if product else next(iter(names.products), "")
     category = names.categories[0] if names.categories else ""
-    found = []
-    for measure in MEASURES.values():
-        for example in measure.examples:
-            known = {"shop": shop, "sku": sku, "category": category}
-            if all(known[name] for name in known if f"{{{name}}}" in example):
-                found.append(example.format(**known))
-    return found
+    known = {"shop": shop, "sku": sku, "category": category}
+    return [
+        example.format(**known)
+        for example in measure.examples
+        if all(known[name] for name in known if f"{{{name}}}" in example)
+    ]
 
 
 def near(question: str, names: Names) -> list[str]:
@@ -85,5 +89,7 @@ def near(question: str, names: Names) -> list[str]:
     from rapidfuzz import fuzz, process
 
     known = examples(names)
-    found = process.extract(question.lower()[:300], [text.lower() for text in known], scorer=fuzz.token_set_ratio, limit=NEAR)
+    found = process.extract(
+        question.lower()[:300], [text.lower() for text in known], scorer=fuzz.token_set_ratio, limit=NEAR
+    )
     return [known[place] for _, _, place in found]

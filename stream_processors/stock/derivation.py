@@ -27,6 +27,7 @@ from schemas.reading import (
     TransactionFact,
     epoch_ms,
     read_product,
+    read_question,
     read_transaction,
 )
 from stream_processors.engine import dead_letters
@@ -52,7 +53,7 @@ POSITION_COLUMNS = (
     *("store_id", "sku", "shelf", "backroom", "in_transit", "shelf_known", "backroom_known", "on_the_way"),
     *("counted_at", "moved_at", "newest_count", "newest_event", "seen_missing", "gap", "gap_since", "version"),
 )
-READ = {**READERS, topics.PRODUCTS.name: read_product}
+READ = {**READERS, topics.PRODUCTS.name: read_product, topics.QUESTIONS.name: read_question}
 DISCREPANCY_COLUMNS = (
     *("store_id", "sku", "location", "counted_at", "event_id", "expected", "counted", "difference", "is_opening"),
     *("actor", "version"),

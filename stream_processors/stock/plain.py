@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP
 from typing import Any, NamedTuple
 
 from schemas import topics
-from schemas.events import DemandForecast, ForecastQuantiles, Order, OutlookLine, Product, StockOutlook
+from schemas.events import DemandForecast, ForecastQuantiles, Order, OutlookLine, Product, Question, StockOutlook
 from schemas.reading import MONEY_STEP, epoch_ms
 
 Row = tuple[Any, ...]
@@ -104,9 +104,27 @@ def outlook_rows(outlook: StockOutlook, arrived: int) -> list[Row]:
     ]
 
 
+QUESTION_COLUMNS = (
+    *("event_id", "timestamp", "asked_by", "question", "shops", "outcome", "source", "understood", "sql", "parameters"),
+    *("rows", "took_ms", "received_at"),
+)
+
+
+def question_rows(asked: Question, arrived: int) -> list[Row]:
+    """A question as a row of ``question_log``."""
+    return [
+        (
+            *(asked.event_id.lower(), epoch_ms(asked.timestamp) / 1000, asked.asked_by, asked.question, asked.shops),
+            *(asked.outcome, asked.source, asked.understood, asked.sql, asked.parameters, asked.rows, asked.took_ms),
+            arrived / 1000,
+        )
+    ]
+
+
 KEPT: dict[str, Kept] = {
     topics.FORECASTS.name: Kept("forecasts", FORECAST_COLUMNS, forecast_rows),
     topics.PRODUCTS.name: Kept("products", PRODUCT_COLUMNS, product_rows),
+    topics.QUESTIONS.name: Kept("question_log", QUESTION_COLUMNS, question_rows),
     topics.ORDERS.name: Kept("orders", ORDER_COLUMNS, order_rows),
     topics.STOCK_OUTLOOK.name: Kept("stock_outlook", OUTLOOK_COLUMNS, outlook_rows),
 }

@@ -27,6 +27,7 @@ READERS: dict[str, Any] = {
     "acknowledgements": reading.read_acknowledgement,
     "forecasts": reading.read_forecast,
     "products": reading.read_product,
+    "questions": reading.read_question,
 }
 
 VALID = [pytest.param(topic, raw, id=f"{topic}/{name}") for topic in EVENTS for name, raw in valid(topic).items()]
@@ -73,7 +74,7 @@ def test_json_schema_takes_what_the_model_writes(topic: str, raw: bytes) -> None
 def test_the_reader_finds_in_it_what_the_model_does(topic: str, raw: bytes) -> None:
     found = READERS[topic](raw, LATEST_MS)
     event: Any = EVENTS[topic].model_validate_json(raw)
-    if topic in ("store-layouts", "camera-health", "acknowledgements", "forecasts", "products"):
+    if topic in ("store-layouts", "camera-health", "acknowledgements", "forecasts", "products", "questions"):
         assert found == event
         return
     fact = found[0] if isinstance(found, list) else found

@@ -43,7 +43,7 @@ def test_each_event_has_a_json_schema(name: str) -> None:
     Draft202012Validator.check_schema(schema)
     assert schema["$id"] == f"urn:aisleflow:event:{name}"
     assert schema["type"] == "object"
-    assert ("sku" if name == "Product" else "store_id") in schema["required"]
+    assert {"Product": "sku", "Question": "event_id"}.get(name, "store_id") in schema["required"]
 
 
 def test_asyncapi_document_is_valid() -> None:
