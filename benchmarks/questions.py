@@ -152,21 +152,15 @@ def records() -> list[Sent]:
     for number, (source, sku, quantity) in enumerate(
         (("ST1002", "10003", 3), ("ST1004", "30001", 5), ("ST1004", "10003", 2))
     ):
-        transfer = {
-            "event_id": f"7e57f00d-0000-4000-8000-00000000000{number}",
-            "store_id": source,
-            "sku": sku,
+        said = {"event_id": f"7e57f00d-0000-4000-8000-00000000000{number}", "store_id": source, "sku": sku}
+        said |= {
             "kind": "TRANSFER",
-        }
-        transfer |= {
             "timestamp": "2026-03-18T08:30:00Z",
-            "quantity": quantity,
             "location": "BACKROOM",
             "to_store_id": "ST1001",
         }
-        sent.append(
-            Sent(STOCK_MOVEMENTS.name, source, json.dumps({**transfer, "reference": f"TODAY-{number}"}).encode())
-        )
+        value = json.dumps({**said, "quantity": quantity, "reference": f"TODAY-{number}"}).encode()
+        sent.append(Sent(STOCK_MOVEMENTS.name, source, value))
     return sent
 
 
