@@ -24,9 +24,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from aisleflow.clients import kafka_config
 from aisleflow.settings import Settings
-from schemas.topics import ALERTS, DOOR, QUESTIONS, TOPICS
+from schemas.topics import ALERTS, DELIVERIES, DOOR, QUESTIONS, TOPICS
 
 TIMEOUT_S = 30.0
+#: The topics that connectors publish to.
+CONNECTED = ("stock-movements", "transactions", "orders", "prices")
 
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
 
@@ -44,7 +46,7 @@ class Grant(NamedTuple):
 def parts_grants(settings: Settings) -> Iterator[Grant]:
     """What each of our own parts needs, and no more."""
     prefix, group = settings.topic_prefix, settings.consumer_group
-    fed = [topic for topic in TOPICS.values() if topic.event is not None and topic is not ALERTS]
+    fed = [topic for topic in TOPICS.values() if topic.event is not None and topic not in (ALERTS, DELIVERIES)]
     for topic in fed:
         name = prefix + topic.name
         yield from (
@@ -63,6 +65,12 @@ def parts_grants(settings: Settings) -> Iterator[Grant]:
         yield Grant("api", WRITE, name)
         yield from (Grant("cli", operation, f"{name}{DOOR}", prefixed=True) for operation in (READ, WRITE))
     yield Grant("worker", WRITE, prefix + ALERTS.name)
+    # Connectors publish facts and bury what they could not read; they and webhooks deliver any topic, and bury what nobody took.
+    for topic in (topic for topic in TOPICS.values() if topic.event is not None):
+        yield from (Grant(user, READ, prefix + topic.name) for user in ("connect", "webhooks"))
+    for name in CONNECTED:
+        yield from (Grant("connect", WRITE, prefix + topic) for topic in (name, f"{name}.dlq"))
+    yield from (Grant(user, WRITE, f"{prefix}{DELIVERIES.dead_letters}") for user in ("connect", "webhooks"))
     for name in TOPICS:
         yield from (Grant("cli", operation, prefix + name) for operation in (READ, WRITE))
     for user, operation in (
@@ -71,6 +79,8 @@ def parts_grants(settings: Settings) -> Iterator[Grant]:
         ("api", DESCRIBE),
         ("simulator", DESCRIBE),
         ("cli", READ),
+        ("connect", READ),
+        ("webhooks", READ),
     ):
         yield Grant(user, operation, group, ResourceType.GROUP, prefixed=True)
 

@@ -9,6 +9,7 @@ from aisleflow.commands import (
     camera,
     capacity,
     clean,
+    connect,
     contracts,
     dead_letters,
     demo,
@@ -27,6 +28,7 @@ from aisleflow.commands import (
     topics,
     trace,
     up,
+    webhooks,
     worker,
 )
 
@@ -59,6 +61,8 @@ app.add_typer(camera.app, name="camera")
 app.add_typer(layout.app, name="layout")
 app.add_typer(grafana.app, name="grafana")
 app.command()(clean.clean)
+app.command()(connect.connect)
+app.add_typer(webhooks.app, name="webhooks")
 app.command()(shelf.shelf)
 app.command()(simulate.simulate)
 app.command()(demo.demo)

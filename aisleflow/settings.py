@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     question_model_sql: bool = Field(
         False, description="Whether it may write SQL (one checked SELECT) where no measure fits."
     )
+    webhooks_file: Path | None = Field(
+        None, description="Where webhooks are registered; empty is webhooks.yaml in the data directory."
+    )
+    webhooks_private: bool = Field(
+        False, description="Whether webhooks may go to http addresses and to private networks, this machine's included."
+    )
     camera_model: Path | None = Field(None, description="YOLO detector exported to OpenVINO (a folder) for `camera`.")
     shelf_model: Path | None = Field(
         None, description="YOLO detector of products (an OpenVINO folder, .onnx or .tflite) for `shelf`."

@@ -137,6 +137,21 @@ def aisleflow_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "aisleflow", *arguments]
 
 
+def has_webhooks(settings: Settings) -> bool:
+    """Whether anybody has registered a webhook.
+
+    Raises:
+        SupervisorError: the file of registrations cannot be used.
+    """
+    from connectors.pulling import ConnectError
+    from connectors.webhooks import file_of, load
+
+    try:
+        return bool(load(file_of(settings)))
+    except ConnectError as error:
+        raise SupervisorError(str(error)) from None
+
+
 class Supervisor:
     """Starts the parts, keeps them running, and stops them.
 
@@ -232,12 +247,14 @@ class Supervisor:
         return self.settings.model_copy(update=self._secrets.kafka_login(user))
 
     def programs(self) -> list[Part]:
-        """The workers and the API, and the gate where Kafka is secured."""
+        """The workers and the API, the gate where Kafka is secured, and the webhooks where any is registered."""
         settings = self.settings
         found = [self._worker(index) for index in range(settings.workers)]
         found.append(self._worker(settings.workers, "stock"))
         if settings.kafka_secure:
             found.append(Part("gate", aisleflow_command("gate"), environment(self.kafka_as("gate"))))
+        if has_webhooks(settings):
+            found.append(Part("webhooks", aisleflow_command("webhooks", "run"), environment(self.kafka_as("webhooks"))))
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared
         url = f"http://{host}:{settings.api_port}"
         found.append(

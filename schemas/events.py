@@ -702,6 +702,20 @@ class CameraHealth(Event):
     drift: float | None = Field(None, description="The balance as a share of the entries; null without entries.")
 
 
+class Delivery(Event):
+    """A record that could not be delivered to another system, and is to be delivered to that one again."""
+
+    event_id: EventId
+    store_id: StoreId
+    timestamp: Timestamp = Field(description="When Kafka took the record.")
+    target: Annotated[str, Field(pattern=r"^[a-z]+(:[a-z0-9-]+)+$", max_length=128)] = Field(
+        description="To whom: webhook:ID, or connect:CONNECTOR:PUSH."
+    )
+    record_id: Name = Field(description="What names the record at the target, the same at every attempt.")
+    topic: Name = Field(description="The topic that the record lay on.")
+    body: Annotated[str, Field(max_length=1_048_576)] = Field(description="The record as it lay there.")
+
+
 def dump(event: Event) -> bytes:
     """The event as the JSON that goes on the log."""
     return event.model_dump_json().encode()

@@ -458,6 +458,16 @@ def read_question(raw: bytes, latest_ms: int) -> events.Question | Refusal:
     return _read_whole(events.Question, raw, latest_ms)
 
 
+def read_price(raw: bytes, latest_ms: int) -> events.Price | Refusal:
+    """Read one record of the ``prices`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.Price, raw, latest_ms)
+
+
+def read_delivery(raw: bytes, latest_ms: int) -> events.Delivery | Refusal:
+    """Read one record of the ``deliveries`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.Delivery, raw, latest_ms)
+
+
 READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.VISIT_EVENTS.name: read_visit_event,
     topics.TRANSACTIONS.name: read_transaction,
@@ -469,6 +479,8 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.FORECASTS.name: read_forecast,
     topics.ORDERS.name: read_order,
     topics.STOCK_OUTLOOK.name: read_stock_outlook,
+    topics.PRICES.name: read_price,
+    topics.DELIVERIES.name: read_delivery,
 }
 """The reader of one record, by the topic that it is on: those whose records are about a store."""
 
@@ -498,6 +510,8 @@ W = TypeVar(
     events.Question,
     events.Order,
     events.StockOutlook,
+    events.Price,
+    events.Delivery,
 )
 
 

@@ -85,6 +85,11 @@ FORECASTS, _forecast_dead = _facts(
 STOCK_OUTLOOK, _outlook_dead = _facts(
     "stock-outlook", events.StockOutlook, "What to order and to bring to the shelf, and what will run out, by SKU."
 )
+DELIVERIES, _delivery_dead = _facts(
+    "deliveries",
+    events.Delivery,
+    "Records that go to a webhook or another system again; its dead letters are those undelivered.",
+)
 
 QUESTIONS, _question_dead = _facts(
     "questions", events.Question, "Questions that people asked, with the SQL that was run.", key="event_id"
@@ -98,6 +103,7 @@ TOPICS: dict[str, Topic] = {
         *(PRODUCTS, _product_dead, QUESTIONS, _question_dead),
         *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead, ACKNOWLEDGEMENTS, _acknowledgement_dead),
         *(FORECASTS, _forecast_dead, STOCK_OUTLOOK, _outlook_dead),
+        *(DELIVERIES, _delivery_dead),
     )
 }
 

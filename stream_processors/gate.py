@@ -13,22 +13,18 @@ from __future__ import annotations
 import re
 import signal
 import threading
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
-from urllib3.exceptions import HTTPError
 
 from aisleflow import log, tracing
-from aisleflow.clients import clickhouse_client, kafka_config, kafka_producer, produce
+from aisleflow.clients import kafka_config, kafka_producer, produce
 from aisleflow.settings import Settings
 from schemas.reading import READERS, Refusal, store_in
 from schemas.topics import DOOR
-from stream_processors.engine.dead_letters import COLUMNS, TABLE, DeadLetter, DeadLetterBox, letter_rows
-from stream_processors.engine.sink import ClickHouseSink
+from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox, note_letters
 
 logger = log.get(__name__)
 
@@ -139,23 +135,11 @@ class Gate:
         if self._producer.flush(ANSWER_WITHIN_S) or failures:
             raise CannotPassOn(f"of {len(records)} records some were not acknowledged: {failures[:1]}")
         self._box.put_now(letters)
-        self._note(letters)
+        note_letters(self._settings, letters)
         try:
             self._consumer.commit(asynchronous=False)
         except KafkaException as error:  # a rebalance: what is read again is passed on again, and counts once
             logger.warning("gate_not_committed", error=error.args[0].str())
-
-    def _note(self, letters: Sequence[DeadLetter]) -> None:
-        """Tell ClickHouse of letters, for dashboards; what is buried on Kafka is the truth, and this may fail."""
-        if not letters or self._settings.clickhouse_url is None:
-            return
-        try:
-            with clickhouse_client(
-                self._settings, connect_timeout=2, send_receive_timeout=5, query_retries=0
-            ) as client:
-                ClickHouseSink(client).insert_blocking(TABLE, COLUMNS, letter_rows(letters), str(uuid.uuid4()))
-        except (ClickHouseError, HTTPError, OSError) as error:
-            logger.warning("dead_letters_not_noted", error=str(error).splitlines()[0])
 
 
 def _is_record(message: Message) -> bool:

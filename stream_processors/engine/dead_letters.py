@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaError, Message, Producer
+from urllib3.exceptions import HTTPError
 
 from aisleflow import log, metrics, tracing
-from aisleflow.clients import produce
+from aisleflow.clients import clickhouse_client, produce
+from aisleflow.settings import Settings
 from schemas.reading import Refusal
+from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.engine.strays import Stray
 
 logger = log.get(__name__)
@@ -66,6 +71,17 @@ def letter_rows(letters: Iterable[DeadLetter]) -> list[tuple[Any, ...]]:
         )
         for letter in letters
     ]
+
+
+def note_letters(settings: Settings, letters: Sequence[DeadLetter]) -> None:
+    """Tell ClickHouse of letters, for dashboards; what is buried on Kafka is the truth, and this may fail."""
+    if not letters or settings.clickhouse_url is None:
+        return
+    try:
+        with clickhouse_client(settings, connect_timeout=2, send_receive_timeout=5, query_retries=0) as client:
+            ClickHouseSink(client).insert_blocking(TABLE, COLUMNS, letter_rows(letters), str(uuid.uuid4()))
+    except (ClickHouseError, HTTPError, OSError) as error:
+        logger.warning("dead_letters_not_noted", error=str(error).splitlines()[0])
 
 
 Record = tuple[str, bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
