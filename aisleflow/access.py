@@ -28,7 +28,7 @@ from schemas.topics import ALERTS, DELIVERIES, DOOR, QUESTIONS, TOPICS
 
 TIMEOUT_S = 30.0
 #: The topics that connectors publish to.
-CONNECTED = ("stock-movements", "transactions", "orders", "prices")
+CONNECTED = ("stock-movements", "transactions", "orders", "prices", "products")
 
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
 

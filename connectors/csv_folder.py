@@ -202,6 +202,8 @@ class CsvFolder:
         content = _digest(path) if by_row else ""
         with path.open("rb") as file:
             table = _Table(file, self._config)
+            if missing := sorted(mapping.columns() - {*table.names, ROW_COLUMN, "rows"}):
+                raise _NoTable(f"its header lacks {', '.join(missing)}; it names {', '.join(table.names)[:300]}")
             offset, line = begin.get("offset", 0), begin.get("line", 0)
             if offset:
                 table.go_to(offset, line)

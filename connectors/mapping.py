@@ -21,13 +21,12 @@ from jmespath.exceptions import JMESPathError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from producers.stock import numbers
-from schemas.reading import Refusal, store_in
-from schemas.topics import ORDERS, PRICES, STOCK_MOVEMENTS, TOPICS, TRANSACTIONS
+from schemas.reading import Refusal, read_product, store_in
+from schemas.topics import PRODUCTS, TOPICS
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "aisleflow:connector")
 Lookup = dict[str, str]
-Destination = Literal["stock-movements", "transactions", "orders", "prices"]
-DESTINATIONS = (STOCK_MOVEMENTS, TRANSACTIONS, ORDERS, PRICES)
+Destination = Literal["stock-movements", "transactions", "orders", "prices", "products"]
 #: Of these texts a number is made, so that ``12`` and ``"12"`` name one article.
 _KEPT_AS_THEY_ARE = (str, dict, list)
 
@@ -59,6 +58,11 @@ class Path:
         except JMESPathError:
             self._compiled = None  # a column's name, such as "Item Code"
 
+    @property
+    def is_name(self) -> bool:
+        """Whether it is no more than the name of a field."""
+        return self._compiled is None or self._compiled.parsed["type"] == "field"
+
     def of(self, record: Any) -> Any:
         """What the record has there; None if nothing.
 
@@ -71,7 +75,7 @@ class Path:
             raise ValueError(f"the record has no field {self.text!r}")
         try:
             return self._compiled.search(record)
-        except JMESPathError as error:
+        except (JMESPathError, TypeError, ValueError) as error:  # it lets some of Python's own through
             raise ValueError(f"{self.text}: {error}") from error
 
 
@@ -212,7 +216,8 @@ class Mapped:
     """One fact of ours, ready for Kafka."""
 
     topic: str
-    store_id: str
+    key: str
+    """The shop, or the article where shops share it."""
     value: bytes
 
 
@@ -256,6 +261,14 @@ class Map(Strict):
                 if value.fields:
                     pending.append(value.fields)
 
+    def columns(self) -> set[str]:
+        """The plain fields that every record must have, even if there is nothing in them."""
+        values = [one for one in self.fields.values() if one.default is None and one.path is not None]
+        paths = [
+            Path(text) for one in values for text in (one.path if isinstance(one.path, list) else [one.path]) if text
+        ]
+        return {path.text for path in (*paths, *map(Path, self.identity)) if path.is_name}
+
     def facts(self, record: Any, origin: str, lookups: Mapping[str, Lookup], latest_ms: int) -> list[Mapped] | Refusal:
         """What a record says, judged by the workers' own reader: no facts, one or several, or why it cannot be taken.
 
@@ -278,13 +291,13 @@ class Map(Strict):
                 fact = self._fact(element, lookups)
                 if fact is None:
                     continue
-                key = orjson.dumps([*names, *([place] if each is not None else [])], default=str).decode()
-                made = self._with_id(fact, f"{origin}\n{key}")
+                named = orjson.dumps([*names, *([place] if each is not None else [])], default=str).decode()
+                made = self._with_id(fact, f"{origin}\n{named}")
                 value = orjson.dumps(made)
-                store = store_in(self.to, value, latest_ms)
-                if isinstance(store, Refusal):
-                    return store
-                found.append(Mapped(self.to, store, value))
+                key = _key_of(self.to, value, latest_ms)
+                if isinstance(key, Refusal):
+                    return key
+                found.append(Mapped(self.to, key, value))
         except FieldError as error:
             return Refusal(error.field, str(error))
         except ValueError as error:
@@ -306,6 +319,14 @@ class Map(Strict):
         if event is not None and "event_id" in event.model_fields:
             return {"event_id": str(uuid.uuid5(NAMESPACE, name)), **fact}
         return fact
+
+
+def _key_of(topic: str, value: bytes, latest_ms: int) -> str | Refusal:
+    """The key of a fact, as the workers' own reader sees it, or why that refuses it."""
+    if topic != PRODUCTS.name:
+        return store_in(topic, value, latest_ms)
+    found = read_product(value, latest_ms)
+    return found if isinstance(found, Refusal) else found.sku
 
 
 def _elements(each: Path, record: Any) -> list[Any]:

@@ -138,7 +138,7 @@ class Puller:
                     letters.append(self._letter(source, record, record.refusal))
                     self._note(record, record.refusal, counts)
                 for fact in record.facts:
-                    produce(self._producer, prefix + fact.topic, fact.value, fact.store_id, on_delivery=delivered)
+                    produce(self._producer, prefix + fact.topic, fact.value, fact.key, on_delivery=delivered)
                     self._producer.poll(0)
                 counts.facts += len(record.facts)
                 counts.ignored += not record.facts and record.refusal is None

@@ -60,7 +60,7 @@ UPCASTERS = {
     name: Upcaster()
     for name in (
         *("VisitEvent", "Transaction", "StoreLayout", "CameraHealth", "StockMovement", "ShelfScan", "Acknowledgement"),
-        *("DemandForecast", "Product", "Question", "Order", "StockOutlook"),
+        *("DemandForecast", "Product", "Question", "Order", "StockOutlook", "Price", "Delivery"),
     )
 }
 """By the name of the event."""
