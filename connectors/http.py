@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -133,7 +134,7 @@ class Http:
             ConnectError: it refuses the request.
         """
         waits = pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        for attempt in range(1, self._api.attempts + 1):
+        for attempt in count(1):
             try:
                 return self.once(method, path, params, body)
             except Refused as error:
@@ -146,7 +147,7 @@ class Http:
                     "system_did_not_answer", system=self._api.base_url, reason=str(error), retry_in_s=round(wait, 1)
                 )
                 self._sleep(wait)
-        raise AssertionError("attempts are at least one")
+        raise AssertionError
 
     def once(
         self, method: str, path: str, params: Mapping[str, Any] | None = None, body: Any = None

@@ -300,7 +300,7 @@ class Map(Strict):
                 found.append(Mapped(self.to, key, value))
         except FieldError as error:
             return Refusal(error.field, str(error))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # TypeError: a number beyond 64 bits within a value
             return Refusal("", str(error))
         return found
 

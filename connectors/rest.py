@@ -7,6 +7,7 @@ used only among records of one moment, and such records are read until a whole r
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -271,7 +272,7 @@ class RestSource:
         pulled = []
         for record in records:
             place = f"{self.name} {self._identity(record)}"
-            raw = orjson.dumps(record, default=str)
+            raw = json.dumps(record, ensure_ascii=False).encode(errors="replace")
             found = mapping.facts(record, self._origin, self._lookups, latest)
             if isinstance(found, Refusal):
                 pulled.append(Pulled(place, raw, topic=mapping.to, refusal=found))

@@ -34,8 +34,7 @@ def add(
     typer.echo(f"{webhook.id}\nsecret {webhook.secret.get_secret_value()}")
     typer.echo(
         f"It gets {', '.join(webhook.topics)} from now on, within seconds if `aisleflow webhooks run` runs. `aisleflow up` starts that "
-        "by itself when it is started next.",
-        err=True,
+        "by itself when it is started next."
     )
 
 

@@ -41,7 +41,7 @@ LEDGER: dict[str, Any] = {
     "map": {"to": "stock-movements", "identity": ["name"], "fields": FIELDS},
 }
 HEADERS = {"Authorization": "token ${env:ERP_KEY}:secret"}
-BEGIN = datetime(2026, 3, 3, 8)
+BEGIN = datetime(2026, 3, 3, 8)  # noqa: DTZ001 - as Frappe writes them
 
 
 @pytest.fixture(autouse=True)
