@@ -125,7 +125,12 @@ def post(url: str, body: bytes, headers: dict[str, str], *, timeout_s: float, pr
             pool.stream(
                 "POST",
                 url,
-                headers={"User-Agent": "aisleflow", "Content-Length": str(len(body)), "Connection": "close"} | headers,
+                headers=[
+                    *headers.items(),
+                    ("User-Agent", "aisleflow"),
+                    ("Content-Length", str(len(body))),
+                    ("Connection", "close"),
+                ],
                 content=body,
                 extensions={
                     "timeout": {"connect": timeout_s, "read": timeout_s, "write": timeout_s, "pool": timeout_s}
