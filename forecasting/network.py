@@ -86,7 +86,7 @@ class Net(nn.Module):
         # From what is usual for the weekday; each quantile is at least the one before.
         off = torch.cat([out[:, :, :1], torch.nn.functional.softplus(out[:, :, 1:-1])], dim=-1)
         noise = whole[:, :1].unsqueeze(-1)
-        return ahead[:, :, :1] + noise * torch.cumsum(off, dim=-1), out[:, :, -1]
+        return ahead[:, :, :1] + noise * torch.cumsum(off, dim=-1), noise[:, :, 0] * out[:, :, -1]
 
     def forward(self, past: Tensor, ahead: Tensor, whole: Tensor, category: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forecasting.served.Run``."""
@@ -226,7 +226,8 @@ network (float[series, days, {len(PAST)}] past, float[series, horizon, {len(AHEA
     quantiles = Sub (raised, one)
     weighted = MatMul (quantiles, shares)
     weighted_more = Add (weighted, little)
-    correction_bounded = Clip (correction, least_off, most_off)
+    correction_noise = Mul (correction, noise_column)
+    correction_bounded = Clip (correction_noise, least_off, most_off)
     factor = Exp (correction_bounded)
     mean_column = Mul (weighted_more, factor)
     mean = Squeeze (mean_column, axis_2)
