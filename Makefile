@@ -45,7 +45,7 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/lint-imports
 
 bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak and those of cameras
-	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py benchmarks/forecast_speed.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 bench-freshness: install ## How old an answer is: steady, at the highest rate, in a rebalance (9 minutes)
 	$(BIN)/python -m benchmarks.freshness $(BENCH_ARGS)
@@ -73,6 +73,9 @@ $(PEERS_INSTALLED): requirements/bench.txt | install
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	$(UV) install -q --python .venv-bench/bin/python --no-deps --require-hashes -r requirements/bench.txt
 	touch $@
+
+bench-forecast-speed: training ## A forecast's time, alone and over HTTP, and a night of 10,000 series beside statsforecast and Prophet (5 minutes)
+	$(BIN)/python -m benchmarks.forecast_speed $(BENCH_ARGS)
 
 bench-throughput: install $(PEERS_INSTALLED) ## Ours, plain Faust, Quix Streams, Bytewax and a bare copy, at the same work
 	$(BIN)/python -m benchmarks.throughput $(BENCH_ARGS)
