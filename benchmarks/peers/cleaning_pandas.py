@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 
 NAMES = ["transaction_id", "sku", "name", "quantity", "sold_at", "unit_price", "customer_id", "country"]
 WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "six": 6, "eight": 8, "ten": 10, "a dozen": 12, "twenty-four": 24}

@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("aisleflow", "api", "connectors", "forecasting", "grafana", "infra", "producers", "schemas", "stream_processors")
+ROOMS = (
+    "aisleflow",
+    "api",
+    "connectors",
+    "forecasting",
+    "grafana",
+    "infra",
+    "producers",
+    "schemas",
+    "stream_processors",
+)
 HEADINGS = re.findall(r"^### (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
 # Situations, and messages of other programs.
 OTHERS = re.compile(
