@@ -14,6 +14,9 @@ from api.database import Database
 from api.deps import Parts
 from api.events.ingest import Ingest
 from api.events.routes import router as events_router
+from api.forecasts.asked import PredictRequest
+from api.forecasts.predictor import Predictor
+from api.forecasts.routes import router as forecasts_router
 from api.health.monitor import Monitor
 from api.health.routes import router as health_router
 from api.progress import Progress
@@ -52,7 +55,9 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
             ingest=ingest,
             monitor=monitor,
             questions=Desk(settings, database, ingest),
+            predictor=Predictor(settings),
         )
+        app.state.parts.predictor.warm()
         try:
             yield
         finally:
@@ -78,6 +83,7 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         stores_router,
         acknowledgements_router,
         stock_router,
+        forecasts_router,
         questions_router,
         health_router,
     ):
@@ -106,6 +112,7 @@ def _describe(app: FastAPI, *, secured: bool) -> None:
                 events.StoreLayout,
                 events.StockMovement,
                 AcknowledgeRequest,
+                PredictRequest,
                 QuestionRequest,
             )
             for model in (problems.Problem, *own):

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from aisleflow.settings import Settings
 from api.database import Database
 from api.events.ingest import Ingest
+from api.forecasts.predictor import Predictor
 from api.health.monitor import Monitor
 from api.questions.desk import Desk
 
@@ -23,6 +24,7 @@ class Parts:
     ingest: Ingest
     monitor: Monitor
     questions: Desk
+    predictor: Predictor
 
 
 def _parts(request: Request) -> Parts:
@@ -42,6 +44,11 @@ async def _monitor(request: Request) -> Monitor:
     return _parts(request).monitor
 
 
+async def _predictor(request: Request) -> Predictor:
+    return _parts(request).predictor
+
+
 DatabaseDep = Annotated[Database, Depends(_database)]
 IngestDep = Annotated[Ingest, Depends(_ingest)]
 MonitorDep = Annotated[Monitor, Depends(_monitor)]
+PredictorDep = Annotated[Predictor, Depends(_predictor)]

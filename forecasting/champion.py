@@ -37,6 +37,10 @@ class Study:
     forecast: Forecast
     backtest: Scores | None
     effects: Effects
+    said: Days | None = None
+    """What was said at past weeks' ends (origins, days ahead)."""
+    sold: Days | None = None
+    """What was sold then, NaN where that is not known."""
 
 
 class Champion:
@@ -86,7 +90,7 @@ class Champion:
         now = np.where(closed, 0.0, np.minimum(now, ceiling))
         fan = np.minimum(np.where(closed, 0.0, intervals.fan(now, spread)), np.maximum(ceiling, now))
         made = Forecast(series.key, start, now, dict(zip(QUANTILES, fan, strict=True)), name, reason, tuple(warnings))
-        return Study(made, _backtest(series, said, tried.sold), found)
+        return Study(made, _backtest(series, said, tried.sold), found, said, tried.sold)
 
 
 def _tried(series: Series, found: Effects, horizon: int) -> Trials:

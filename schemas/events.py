@@ -580,6 +580,32 @@ class StockOutlook(Event):
     lines: Annotated[list[OutlookLine], Field(min_length=1, max_length=400)]
 
 
+class AccuracyLine(Event):
+    """How the forecasts of one SKU, or of all of a store together, did on the last days. All errors are units a day."""
+
+    sku: Name | None = Field(description="null: all of the store's SKUs, their errors added up.")
+    days: Count = Field(0, description="Days that were compared; 0: nothing could be compared yet.")
+    error: Units = Field(0, description="Mean absolute error of those days.")
+    usual_error: Units = Field(0, description="The same in the backtest, the mean of its windows.")
+    highest_error: Units = Field(0, description="The end of the backtest's range: beyond it, forecasts drift.")
+    scale: Units = Field(0, description="The same of 'as a week ago' on the history.")
+    bias: Annotated[float, Field(ge=-(10**9), le=10**9)] = Field(0, description="Predicted less sold.")
+    outside: Count = Field(0, description="Days beyond the 95 % interval, of all SKUs together for the store.")
+    chance: Share = Field(1, description="Probability of as many or more by chance.")
+    drifts: bool = Field(False, description="The error has left the backtest's range by more than chance.")
+
+
+class ForecastAccuracy(Event):
+    """How a store's forecasts did. The line of the store ends a run: all before it is published."""
+
+    event_id: EventId
+    store_id: StoreId
+    timestamp: Timestamp = Field(description="When it was worked out.")
+    day: date = Field(description="The last day compared, a business day of the store.")
+    forecasts: Count = Field(description="SKUs that the run has forecast.")
+    lines: Annotated[list[AccuracyLine], Field(min_length=1, max_length=400)]
+
+
 Severity = Literal["INFO", "WARN", "CRITICAL"]
 AnomalyType = Literal[
     "QUEUE_SPIKE",
@@ -592,6 +618,7 @@ AnomalyType = Literal[
     "FOOTFALL_SURGE",
     "STOCKOUT_RISK",
     "NEGATIVE_STOCK",
+    "FORECAST_DRIFT",
 ]
 AnomalyId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 

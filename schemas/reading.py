@@ -435,6 +435,11 @@ def read_forecast(raw: bytes, latest_ms: int) -> events.DemandForecast | Refusal
     return _read_whole(events.DemandForecast, raw, latest_ms)
 
 
+def read_forecast_accuracy(raw: bytes, latest_ms: int) -> events.ForecastAccuracy | Refusal:
+    """Read one record of the ``forecast-accuracy`` topic. Arguments as for ``read_visit_event``."""
+    return _read_whole(events.ForecastAccuracy, raw, latest_ms)
+
+
 def read_product(raw: bytes, latest_ms: int) -> events.Product | Refusal:
     """Read one record of the ``products`` topic. Arguments as for ``read_visit_event``."""
     return _read_whole(events.Product, raw, latest_ms)
@@ -477,6 +482,7 @@ READERS: dict[str, Callable[[bytes, int], Any]] = {
     topics.SHELF_SCANS.name: read_shelf_scan,
     topics.ACKNOWLEDGEMENTS.name: read_acknowledgement,
     topics.FORECASTS.name: read_forecast,
+    topics.FORECAST_ACCURACY.name: read_forecast_accuracy,
     topics.ORDERS.name: read_order,
     topics.STOCK_OUTLOOK.name: read_stock_outlook,
     topics.PRICES.name: read_price,
@@ -506,6 +512,7 @@ W = TypeVar(
     events.ShelfScan,
     events.Acknowledgement,
     events.DemandForecast,
+    events.ForecastAccuracy,
     events.Product,
     events.Question,
     events.Order,

@@ -22,6 +22,7 @@ TABLES: dict[str, Class] = {
     "acknowledgements": "events",
     "forecasts": "events",
     "question_log": "events",
+    "forecast_accuracy": "events",
     "stock_outlook": "events",
     "orders": "results",
     "transactions": "results",

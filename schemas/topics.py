@@ -90,6 +90,9 @@ DELIVERIES, _delivery_dead = _facts(
     events.Delivery,
     "Records that go to a webhook or another system again; its dead letters are those undelivered.",
 )
+FORECAST_ACCURACY, _accuracy_dead = _facts(
+    "forecast-accuracy", events.ForecastAccuracy, "How the forecasts of a week ago did, beside their backtests."
+)
 
 QUESTIONS, _question_dead = _facts(
     "questions", events.Question, "Questions that people asked, with the SQL that was run.", key="event_id"
@@ -102,7 +105,7 @@ TOPICS: dict[str, Topic] = {
         *(STOCK_MOVEMENTS, _stock_dead, SHELF_SCANS, _scan_dead, ORDERS, _order_dead, PRICES, _price_dead),
         *(PRODUCTS, _product_dead, QUESTIONS, _question_dead),
         *(ALERTS, _alert_dead, CAMERA_HEALTH, _health_dead, ACKNOWLEDGEMENTS, _acknowledgement_dead),
-        *(FORECASTS, _forecast_dead, STOCK_OUTLOOK, _outlook_dead),
+        *(FORECAST_ACCURACY, _accuracy_dead, FORECASTS, _forecast_dead, STOCK_OUTLOOK, _outlook_dead),
         *(DELIVERIES, _delivery_dead),
     )
 }
@@ -115,5 +118,6 @@ DERIVED_TOPICS = (
 # The ledger of stock, which has a group of its own: a flood of counts must not hold the visits back.
 STOCK_TOPICS = (
     *(STOCK_MOVEMENTS.name, TRANSACTIONS.name, SHELF_SCANS.name),
-    *(ORDERS.name, FORECASTS.name, STOCK_OUTLOOK.name, PRODUCTS.name, QUESTIONS.name),
+    *(ORDERS.name, FORECASTS.name, FORECAST_ACCURACY.name, STOCK_OUTLOOK.name, PRODUCTS.name),
+    QUESTIONS.name,
 )

@@ -61,6 +61,7 @@ UPCASTERS = {
     for name in (
         *("VisitEvent", "Transaction", "StoreLayout", "CameraHealth", "StockMovement", "ShelfScan", "Acknowledgement"),
         *("DemandForecast", "Product", "Question", "Order", "StockOutlook", "Price", "Delivery"),
+        *("ForecastAccuracy",),
     )
 }
 """By the name of the event."""

@@ -40,7 +40,7 @@ CAMERA_WORD_MS = 16 * MINUTE_MS
 
 Identity = tuple[AnomalyType, str]
 """(type, subject): the zone, camera or SKU concerned, empty for the whole store."""
-STOCK_TYPES: frozenset[AnomalyType] = frozenset(("STOCKOUT_RISK", "NEGATIVE_STOCK"))
+STOCK_TYPES: frozenset[AnomalyType] = frozenset(("STOCKOUT_RISK", "NEGATIVE_STOCK", "FORECAST_DRIFT"))
 """What the stock workers judge (``stream_processors/stock/alerts.py``)."""
 SHOP_TYPES: frozenset[AnomalyType] = frozenset(get_args(AnomalyType)) - STOCK_TYPES
 """What the workers of visits judge."""
@@ -195,6 +195,7 @@ CALM_MS: Mapping[AnomalyType, int] = {
     # What opens and what closes one lie apart already, or it is a fact of the ledger.
     "STOCKOUT_RISK": 0,
     "NEGATIVE_STOCK": 0,
+    "FORECAST_DRIFT": 0,
 }
 """An anomaly closes when it has not been found for so long: one that comes and goes is one anomaly, not ten."""
 NOTE_CALM_MS = 60 * MINUTE_MS

@@ -34,7 +34,9 @@ ICON = (
 SIDE_ALERTS = 4
 SIDE_ZONES = 6
 # The API's first path segments: what is not found there is a problem in JSON, not a page.
-API_ROOTS = frozenset({"questions", "events", "transactions", "stores", "health", "metrics", "openapi.json", "login"})
+API_ROOTS = frozenset(
+    {"api", "questions", "events", "transactions", "stores", "health", "metrics", "openapi.json", "login"}
+)
 
 Kiosk = Annotated[str | None, Query()]
 Show = Callable[[Snapshot, datetime], None]

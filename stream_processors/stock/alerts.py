@@ -45,10 +45,26 @@ class AtRisk(NamedTuple):
     supplier: str
 
 
+class Drift(NamedTuple):
+    """Forecasts of an article, or of all of a shop together (no SKU), whose error has left its backtest's range. Errors are
+    units a day.
+    """
+
+    sku: str
+    days: int
+    error: float
+    usual: float
+    highest: float
+    scale: float
+    bias: float
+    outside: int
+
+
 def detect(
     calendar: StoreCalendar,
     negative: Iterable[Negative],
     at_risk: Iterable[AtRisk],
+    drifting: Iterable[Drift],
     held: Collection[tuple[str, Severity]],
 ) -> list[Finding]:
     """Everything that is wrong with a shop's stock.
@@ -57,11 +73,41 @@ def detect(
         calendar: the shop's, for times in words.
         negative: articles of which the ledger holds less than nothing.
         at_risk: articles that may run out.
+        drifting: forecasts that do worse than they should.
         held: the SKUs of stock-outs that are announced already, and how severe they are said to be.
     """
     known = dict(held)
     found = [_stockout(calendar, one, known.get(one.sku)) for one in at_risk]
-    return [*map(_negative, negative), *(finding for finding in found if finding is not None)]
+    return [*map(_negative, negative), *(one for one in found if one is not None), *map(_drift, drifting)]
+
+
+def _drift(one: Drift) -> Finding:
+    what = f"forecasts of {one.sku}" if one.sku else "forecasts of this shop"
+    way = "too high" if one.bias > 0 else "too low"
+    worse = 0 < one.scale < one.error
+    return Finding(
+        "FORECAST_DRIFT",
+        one.sku,
+        "CRITICAL" if worse and not one.sku else "WARN",
+        f"The {what} were wrong by {one.error:.3g} a day in the last {one.days} days, usual is {one.usual:.3g} and at most "
+        f"{one.highest:.3g}; on the mean they were {abs(one.bias):.3g} {way}.",
+        (
+            "Look for a new price, a promotion, a missing delivery or wrong counts; order by hand until it is explained."
+            if one.sku
+            else "Look at what has changed in the shop: hours, prices, a competitor, missing receipts; then train anew "
+            "(aisleflow train)."
+        ),
+        round(one.error, 2),
+        round(one.highest, 2),
+        "worse than repeating the week before" if worse else "the error has left the range of the backtest",
+        evidence={
+            "error": round(one.error, 3),
+            "usual_error": round(one.usual, 3),
+            "highest_error": round(one.highest, 3),
+            "bias": round(one.bias, 3),
+            "days_outside": float(one.outside),
+        },
+    )
 
 
 def _negative(one: Negative) -> Finding:

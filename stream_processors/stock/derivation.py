@@ -261,7 +261,8 @@ class StockDerivation:
             self._sink.insert("stock_positions", POSITION_COLUMNS, position_rows(touched), token),
         )
         self.touched_stores.update(store_id for store_id, _ in touched)
-        self.touched_stores.update(row[0] for row in cycle.plain.get(topics.STOCK_OUTLOOK.name, ()))
+        for topic in (topics.STOCK_OUTLOOK.name, topics.FORECAST_ACCURACY.name):
+            self.touched_stores.update(row[0] for row in cycle.plain.get(topic, ()))
         metrics.CYCLE_RECORDS.observe(cycle.records)
         for key in list(positions)[: max(0, len(positions) - MOST_POSITIONS)]:
             del positions[key]

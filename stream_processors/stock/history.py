@@ -8,10 +8,12 @@ from decimal import Decimal
 
 from stream_processors.anomalies import STOCK_TYPES
 from stream_processors.history import History, chunks
-from stream_processors.stock.alerts import CLOSES_AT, AtRisk, Negative
+from stream_processors.stock.alerts import CLOSES_AT, AtRisk, Drift, Negative
 from stream_processors.stock.ledger import STEP, Movement, Position
 
 _IS_NEGATIVE = "((shelf_known AND shelf < 0) OR (backroom_known AND backroom < 0))"
+#: Of a shop whose forecasts all go wrong, so many are named.
+MOST_DRIFTING = 11
 SkuKey = tuple[str, str]
 """(store_id, sku)"""
 
@@ -66,6 +68,7 @@ class StockHistory(History):
         query = """SELECT store_id, toUnixTimestamp64Milli(max(at)) FROM (
                 SELECT store_id, moved_at AS at FROM stock_positions WHERE store_id IN %(stores)s
                 UNION ALL SELECT store_id, made_at AS at FROM stock_outlook WHERE store_id IN %(stores)s
+                UNION ALL SELECT store_id, made_at AS at FROM forecast_accuracy WHERE store_id IN %(stores)s
             ) GROUP BY store_id"""
         return {row[0]: row[1] for row in self._rows(query, {"stores": store_ids})}
 
@@ -89,11 +92,26 @@ class StockHistory(History):
             found[store_id].append(AtRisk(*columns))
         return found
 
+    def drifting(self, store_ids: Sequence[str]) -> dict[str, list[Drift]]:
+        """By store: forecasts whose error has left its backtest's range, by the newest night; the store itself, and of its
+        articles the worst.
+        """
+        query = """SELECT store_id, sku, days, error, usual_error, highest_error, scale, bias, outside
+            FROM forecast_accuracy_newest
+            WHERE store_id IN %(stores)s AND drifts
+            ORDER BY store_id, sku != '', error - highest_error DESC
+            LIMIT %(most)s BY store_id"""
+        found: dict[str, list[Drift]] = defaultdict(list)
+        for store_id, *columns in self._rows(query, {"stores": store_ids, "most": MOST_DRIFTING}):
+            found[store_id].append(Drift(*columns))
+        return found
+
     def stores_in_trouble(self) -> set[str]:
         """Stores in which something of stock may be wrong, or is said to be."""
         query = f"""SELECT DISTINCT store_id FROM (
                 SELECT store_id FROM stock_positions FINAL WHERE {_IS_NEGATIVE}
                 UNION ALL SELECT store_id FROM stock_outlook FINAL WHERE risk[48] >= %(least)s
+                UNION ALL SELECT store_id FROM forecast_accuracy_newest WHERE drifts
                 UNION ALL SELECT store_id FROM anomalies FINAL WHERE type IN %(types)s AND (closed_at IS NULL OR announced != 'CLOSED')
             )"""  # noqa: S608 - a constant condition
         return {row[0] for row in self._rows(query, {"least": CLOSES_AT, "types": tuple(STOCK_TYPES)})}

@@ -11,7 +11,17 @@ from decimal import ROUND_HALF_UP
 from typing import Any, NamedTuple
 
 from schemas import topics
-from schemas.events import DemandForecast, ForecastQuantiles, Order, OutlookLine, Product, Question, StockOutlook
+from schemas.events import (
+    AccuracyLine,
+    DemandForecast,
+    ForecastAccuracy,
+    ForecastQuantiles,
+    Order,
+    OutlookLine,
+    Product,
+    Question,
+    StockOutlook,
+)
 from schemas.reading import MONEY_STEP, epoch_ms
 
 Row = tuple[Any, ...]
@@ -63,6 +73,21 @@ def product_rows(product: Product, arrived: int) -> list[Row]:
             *(product.sku, product.name, product.category, product.gtin or "", product.unit, f"{pack:f}"),
             *(epoch_ms(product.timestamp) / 1000, arrived / 1000),
         )
+    ]
+
+
+ACCURACY_FIELDS = tuple(name for name in AccuracyLine.model_fields if name != "sku")
+ACCURACY_COLUMNS = ("store_id", "sku", "day", "made_at", "forecasts", *ACCURACY_FIELDS, "received_at")
+
+
+def accuracy_rows(accuracy: ForecastAccuracy, arrived: int) -> list[Row]:
+    """How forecasts did, as rows of ``forecast_accuracy``, one an article and one for the shop."""
+    return [
+        (
+            *(accuracy.store_id, line.sku or "", accuracy.day.isoformat(), epoch_ms(accuracy.timestamp) / 1000),
+            *(accuracy.forecasts, *(getattr(line, name) for name in ACCURACY_FIELDS), arrived / 1000),
+        )
+        for line in accuracy.lines
     ]
 
 
@@ -123,6 +148,7 @@ def question_rows(asked: Question, arrived: int) -> list[Row]:
 
 KEPT: dict[str, Kept] = {
     topics.FORECASTS.name: Kept("forecasts", FORECAST_COLUMNS, forecast_rows),
+    topics.FORECAST_ACCURACY.name: Kept("forecast_accuracy", ACCURACY_COLUMNS, accuracy_rows),
     topics.PRODUCTS.name: Kept("products", PRODUCT_COLUMNS, product_rows),
     topics.QUESTIONS.name: Kept("question_log", QUESTION_COLUMNS, question_rows),
     topics.ORDERS.name: Kept("orders", ORDER_COLUMNS, order_rows),

@@ -66,6 +66,7 @@ class StockWatch:
         moments = self._history.moments(names)
         calendars = self._history.calendars(moments)
         negative, at_risk = self._history.negative(names), self._history.at_risk(names)
+        drifting = self._history.drifting(names)
         held = self._history.open_anomalies(names, STOCK_TYPES)
         self._book.settle(
             {
@@ -76,6 +77,7 @@ class StockWatch:
                         calendars[name],
                         negative[name],
                         at_risk[name],
+                        drifting[name],
                         [
                             (one.finding.subject, one.finding.severity)
                             for one in held.get(name, ())

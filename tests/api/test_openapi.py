@@ -35,8 +35,8 @@ CHECKS = [
     negative_data_rejection,
 ]
 # An item that breaks the contract is refused alone, inside a 200.
-JUDGED_ONE_BY_ONE = {"/events/ingest", "/transactions/ingest", "/stock/movements"}
-WITHOUT_PARAMETERS = {"/stores", "/health", "/metrics", "/questions/measures"}
+JUDGED_ONE_BY_ONE = {"/events/ingest", "/transactions/ingest", "/stock/movements", "/api/v1/predict/batch"}
+WITHOUT_PARAMETERS = {"/api/v1/models", "/stores", "/health", "/metrics", "/questions/measures"}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ MILK = AtRisk("MILK", 6, 0, 14.2, 8.4, 0.4, 0.62, 1_772_560_800_000, 24, 2, "FAR
 
 def told(held: Severity | None, **changes: Any) -> list[tuple[str, str]]:
     known = [("MILK", held)] if held else []
-    return [(one.type, one.severity) for one in detect(SHOP, [], [MILK._replace(**changes)], known)]
+    return [(one.type, one.severity) for one in detect(SHOP, [], [MILK._replace(**changes)], [], known)]
 
 
 WARN, CRITICAL = [("STOCKOUT_RISK", "WARN")], [("STOCKOUT_RISK", "CRITICAL")]
@@ -48,7 +48,7 @@ def test_what_opens_what_is_critical_and_what_closes(
 
 
 def test_it_says_what_when_and_what_to_do() -> None:
-    (risk,) = detect(SHOP, [], [MILK], [])
+    (risk,) = detect(SHOP, [], [MILK], [], [])
     assert risk.message == (
         "MILK will have run out within 48 hours with a probability of 62%, as likely as not by Tuesday 18:00: "
         "6 are left, 14.2 are expected to sell."
@@ -58,10 +58,10 @@ def test_it_says_what_when_and_what_to_do() -> None:
         == "Order 24 today of FARM, or ask another shop for some, or put something else in its place."
     )
     assert (risk.value, risk.baseline, risk.subject) == (0.6, 0.5, "MILK")
-    (out,) = detect(SHOP, [], [MILK._replace(on_hand=0, coming=30, order_quantity=0)], [])
+    (out,) = detect(SHOP, [], [MILK._replace(on_hand=0, coming=30, order_quantity=0)], [], [])
     assert out.message == "MILK has run out; 30 are on the way; 14.2 are expected to be asked for in the next 48 hours."
     assert out.suggested_action.startswith("Nothing more is to be ordered: ask")
-    (negative,) = detect(SHOP, [Negative("TEA", -3, -1.5)], [], [])
+    (negative,) = detect(SHOP, [Negative("TEA", -3, -1.5)], [], [], [])
     assert negative.message == "The ledger holds -3 on the shelf and -1.5 in the back of TEA, which cannot be."
     assert (negative.type, negative.severity, negative.value) == ("NEGATIVE_STOCK", "WARN", -3)
 
@@ -71,7 +71,7 @@ def test_one_that_comes_and_goes_is_one_alert_until_it_is_calm(risks: list[float
     held: OpenAnomaly | None = None
     for hour, risk in enumerate(risks):
         known: list[tuple[str, Severity]] = [("MILK", held.finding.severity)] if held else []
-        found = detect(SHOP, [], [MILK._replace(risk_48h=risk, risk_24h=risk)], known)
+        found = detect(SHOP, [], [MILK._replace(risk_48h=risk, risk_24h=risk)], [], known)
         before, held = held, follow(held, found[0] if found else None, hour)
         if before is None:
             assert (held is not None) == (risk >= OPENS_AT)

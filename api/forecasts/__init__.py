@@ -1,0 +1,1 @@
+"""Demand to come: asked for any product, published for those of the shops."""

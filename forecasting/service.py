@@ -1,0 +1,327 @@
+"""One question about demand, answered whole: forecast, effects, backtest, and how sure it is.
+
+What ``POST /api/v1/predict`` and the nightly job share. A question holds whole days (``forecasting.history``, ``forecasting.sales``);
+the champion answers it, or any other ``Forecaster``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+from statistics import NormalDist
+
+import numpy as np
+
+from forecasting import effects
+from forecasting.backtest import Scores, scores
+from forecasting.champion import Champion
+from forecasting.effects import Effect
+from forecasting.series import Days, Forecast, Forecaster, Series
+
+LONGEST_HORIZON = 90
+WEEK = 7
+WINDOWS = 8
+"""Windows of the backtest of a model that brings none of its own."""
+LONGEST_WINDOW = 28
+LEAST_HISTORY = 28
+"""Days that must lie before a window."""
+TOLERANCE = 0.2
+"""A total is hit when it is within this share of what was predicted, or within one unit."""
+ALIKE = 0.2
+"""Correlation that is assumed between the errors of the days of one forecast, where the backtest does not tell."""
+PRIOR_WINDOWS = 4
+"""How many windows of a backtest the forecast's own spread counts for in the confidence score."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one product.
+
+    ``season`` is what the asker calls the days to come ("peak", "off-peak", or nothing). ``promotion`` says whether they are promoted;
+    None: as often as the last eight weeks were. ``warnings`` are those of the making of the series.
+    """
+
+    series: Series
+    horizon: int
+    season: str = ""
+    promotion: bool | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """How the same model did on this product's own past: windows, each forecast from the days before it only.
+
+    ``said`` and ``sold`` have a row a window, the oldest first, and a column a day ahead; ``sold`` is NaN where that is not known.
+    ``scale`` is the mean absolute error of "as a week ago" on the history: an error over it is a MASE (Hyndman & Koehler 2006).
+    """
+
+    said: Days
+    sold: Days
+    scale: float
+    coverage_80: float | None
+    coverage_95: float | None
+
+    @property
+    def days(self) -> int:
+        """Days of a window."""
+        return int(self.sold.shape[1])
+
+    @cached_property
+    def _known(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        return np.isfinite(self.sold)
+
+    def errors(self, days: int | None = None) -> list[float]:
+        """The mean absolute error of each window, or of its first days, units a day; windows of which less than half is known are
+        left out.
+        """
+        known = self._known[:, :days]
+        off = np.where(known, np.abs(self.said - self.sold)[:, :days], 0.0)
+        enough = known.sum(1) * 2 >= known.shape[1]
+        return [float(one) for one in off[enough].sum(1) / known[enough].sum(1)]
+
+    @cached_property
+    def mae(self) -> float:
+        """Mean absolute error, units a day."""
+        return float(np.abs(self.said - self.sold)[self._known].mean())
+
+    @property
+    def mase(self) -> float | None:
+        """Mean absolute error over that of "as a week ago"; below 1 is better than that. None if that made no error."""
+        return self.mae / self.scale if self.scale > 0 else None
+
+    @cached_property
+    def _total_sold(self) -> float:
+        return float(self.sold[self._known].sum())
+
+    @property
+    def wape(self) -> float | None:
+        """Absolute errors over units sold; None if nothing was sold."""
+        return self.mae * int(self._known.sum()) / self._total_sold if self._total_sold > 0 else None
+
+    @property
+    def bias(self) -> float | None:
+        """Predicted less sold, over sold; above 0 the model predicts too much. None if nothing was sold."""
+        return float((self.said - self.sold)[self._known].sum()) / self._total_sold if self._total_sold > 0 else None
+
+    def hits(self) -> tuple[int, int]:
+        """In how many windows the total sold was within the tolerance of what was predicted, and of how many; of both over the days
+        that are known, where they are half of the window or more.
+        """
+        enough = self._known.sum(1) * 2 >= self._known.shape[1]
+        said = np.where(self._known, self.said, 0.0)[enough].sum(1)
+        sold = np.where(self._known, self.sold, 0.0)[enough].sum(1)
+        return int((np.abs(said - sold) <= np.maximum(TOLERANCE * said, 1.0)).sum()), int(enough.sum())
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An effect on the days to come: by how many units it changes their total."""
+
+    effect: Effect
+    units: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A forecast with all that was asked for beside it."""
+
+    forecast: Forecast
+    moved: tuple[Moved, ...]
+    backtest: Backtest | None
+    warnings: tuple[str, ...]
+    history_end: date
+    """The last day that it knows."""
+    history_days: int
+    """Days of history whose demand is known."""
+    version: str = ""
+    """Of the trained model that made it."""
+
+    @cached_property
+    def confidence(self) -> float:
+        """The probability, 0 to 1, that the total sold will be within 20 % (or one unit) of the predicted total.
+
+        It is the share of the backtest's windows in which that was so; the forecast's own spread counts as ``PRIOR_WINDOWS`` more.
+        """
+        by_spread = _hit_probability(self.forecast)
+        hits, windows = (0, 0) if self.backtest is None else self.backtest.hits()
+        return (hits + PRIOR_WINDOWS * by_spread) / (windows + PRIOR_WINDOWS)
+
+
+def answer(questions: Sequence[Question], model: Forecaster) -> list[Answer]:
+    """Answers in the order of the questions."""
+    by_horizon: defaultdict[int, list[int]] = defaultdict(list)
+    for number, question in enumerate(questions):
+        by_horizon[question.horizon].append(number)
+    found: dict[int, Answer] = {}
+    for horizon, numbers in by_horizon.items():
+        asked = [questions[number] for number in numbers]
+        made = _by_champion(asked, model, horizon) if isinstance(model, Champion) else _by_any(asked, model, horizon)
+        found.update(zip(numbers, made, strict=True))
+    return [found[number] for number in range(len(questions))]
+
+
+def _by_champion(questions: Sequence[Question], model: Champion, horizon: int) -> list[Answer]:
+    """The champion brings its backtest and takes effects into account by itself."""
+    studies = model.study([_planned(one, horizon) for one in questions], horizon)
+    answers = []
+    for question, study in zip(questions, studies, strict=True):
+        promotion, forecast = study.effects.promotion, study.forecast
+        backtest = None
+        if study.backtest is not None and study.said is not None and study.sold is not None:
+            backtest = _backtest(question.series, study.said, study.sold, study.backtest)
+        promoted = _promoted(question, horizon)
+        if promoted is None and promotion.shown:
+            # Nobody says what is planned: as often as lately.
+            usual = _usual_share(question.series)
+            forecast = _times(forecast, 1 + usual * (promotion.factor - 1))
+            moved = float(forecast.mean.sum()) * (1 - 1 / (1 + usual * (promotion.factor - 1)))
+        else:
+            on = np.zeros(horizon, dtype=bool) if promoted is None else promoted
+            moved = float(forecast.mean[on].sum()) * (1 - 1 / promotion.factor)
+        answers.append(_answer(question, forecast, promotion, moved, backtest))
+    return answers
+
+
+def _by_any(questions: Sequence[Question], model: Forecaster, horizon: int) -> list[Answer]:
+    """Any model: what a promotion does is seen by asking with it and without; its backtest is made here."""
+    planned = [_planned(one, horizon) for one in questions]
+    forecasts = model.forecast(planned, horizon)
+    promoted = [
+        number for number, one in enumerate(questions) if (on := _promoted(one, horizon)) is not None and on.any()
+    ]
+    plain = model.forecast([_without(planned[number]) for number in promoted], horizon) if promoted else []
+    without = {number: float(one.mean.sum()) for number, one in zip(promoted, plain, strict=True)}
+    window = min(horizon, LONGEST_WINDOW)
+    cuts = [(number, cut) for number, one in enumerate(questions) for cut in _cuts(one.series, window)]
+    past: defaultdict[int, list[Forecast]] = defaultdict(list)
+    for (number, _), said in zip(cuts, model.forecast([cut for _, cut in cuts], window) if cuts else (), strict=True):
+        past[number].append(said)
+    answers = []
+    for number, (question, forecast) in enumerate(zip(questions, forecasts, strict=True)):
+        total = float(forecast.mean.sum())
+        before = without.get(number, total)
+        factor = total / before if before > 0 else 1.0
+        shown = abs(factor - 1) > 0.005
+        days = 0 if question.series.promotion is None else int((question.series.promotion > 0).sum())
+        note = (
+            f"a promotion: {(factor - 1) * 100:+.0f} %, as {model.name} has learned"
+            if shown
+            else "a promotion changes nothing here"
+        )
+        effect = Effect("promotion", factor if shown else 1.0, days, shown, note)
+        answers.append(_answer(question, forecast, effect, total - before, _rolled(question.series, past[number])))
+    return answers
+
+
+def _answer(
+    question: Question, forecast: Forecast, promotion: Effect, moved: float, backtest: Backtest | None
+) -> Answer:
+    series = question.series
+    warnings = [*question.warnings, *forecast.warnings]
+    changes = []
+    if question.promotion is not None or promotion.shown:
+        changes.append(Moved(promotion, moved))
+        if question.promotion and not promotion.shown:
+            warnings.append(f"promotion_active changes nothing: {promotion.note}")
+    if question.season:
+        season = effects.season(series, question.season)
+        forecast = _times(forecast, season.factor)
+        # What was moved before is moved with the rest.
+        changes = [Moved(one.effect, one.units * season.factor) for one in changes]
+        changes.append(Moved(season, float(forecast.mean.sum()) * (1 - 1 / season.factor)))
+        if not season.shown:
+            warnings.append(season.note)
+    if backtest is None:
+        warnings.append("no backtest: the history is too short for one")
+    known = int(np.isfinite(series.quantity).sum())
+    return Answer(forecast, tuple(changes), backtest, tuple(dict.fromkeys(warnings)), series.end, known)
+
+
+def scale_of(series: Series) -> float:
+    """Mean absolute difference of each known day and the day a week before it, units; 0 where there is no such pair."""
+    if len(series.quantity) <= WEEK:
+        return 0.0
+    differences = np.abs(series.quantity[WEEK:] - series.quantity[:-WEEK])
+    known = differences[np.isfinite(differences)]
+    return float(known.mean()) if known.size else 0.0
+
+
+def _promoted(question: Question, horizon: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
+    """Which of the days to come are promoted; None if nobody says."""
+    if question.promotion is not None:
+        return np.full(horizon, question.promotion)
+    promotion, length = question.series.promotion, len(question.series.quantity)
+    if promotion is None or len(promotion) <= length:
+        return None
+    planned = np.zeros(horizon, dtype=bool)
+    planned[: len(promotion) - length] = promotion[length : length + horizon] > 0
+    return planned
+
+
+def _planned(question: Question, horizon: int) -> Series:
+    """The series with what is planned for the days to come."""
+    series, promoted = question.series, _promoted(question, horizon)
+    if promoted is None:
+        return series
+    length = len(series.quantity)
+    past = np.zeros(length) if series.promotion is None else series.promotion[:length]
+    return replace(series, promotion=np.concatenate([past, promoted.astype(float)]))
+
+
+def _without(series: Series) -> Series:
+    """The series with no promotion in the days to come."""
+    assert series.promotion is not None  # it was planned
+    promotion = series.promotion.copy()
+    promotion[len(series.quantity) :] = 0.0
+    return replace(series, promotion=promotion)
+
+
+def _usual_share(series: Series) -> float:
+    return 0.0 if series.promotion is None else float((series.promotion[-8 * WEEK :] > 0).mean())
+
+
+def _times(forecast: Forecast, factor: float) -> Forecast:
+    quantiles = {level: values * factor for level, values in forecast.quantiles.items()}
+    return replace(forecast, mean=forecast.mean * factor, quantiles=quantiles)
+
+
+def _cuts(series: Series, window: int) -> list[Series]:
+    """The series as it was before each window of the backtest, the oldest first. Later prices were not known then."""
+    found = []
+    for number in range(WINDOWS, 0, -1):
+        kept = len(series.quantity) - number * window
+        if kept >= LEAST_HISTORY and np.isfinite(series.quantity[:kept]).any():
+            price = None if series.price is None else series.price[:kept]
+            found.append(replace(series, quantity=series.quantity[:kept], price=price))
+    return found
+
+
+def _rolled(series: Series, past: Sequence[Forecast]) -> Backtest | None:
+    if not past:
+        return None
+    window = len(past[0].mean)
+    places = [(one.start - series.start).days for one in past]
+    sold = np.stack([series.quantity[at : at + window] for at in places])
+    said = np.stack([one.mean for one in past])
+    fans = np.stack([[one.quantiles[level] for level in sorted(one.quantiles)] for one in past], axis=1)
+    return _backtest(series, said, sold, scores(sold, said, fans, series.quantity))
+
+
+def _backtest(series: Series, said: Days, sold: Days, judged: Scores) -> Backtest | None:
+    """None if no window is known well enough to say anything."""
+    covered = [None if np.isnan(share) else share for share in (judged.coverage_80, judged.coverage_95)]
+    made = Backtest(said, sold, scale_of(series), *covered)
+    return made if made.errors() else None
+
+
+def _hit_probability(forecast: Forecast) -> float:
+    """That the total is within the tolerance, by the spread of the days' 80 % intervals, taken as normal."""
+    total = float(forecast.mean.sum())
+    spread = (forecast.quantiles[0.9] - forecast.quantiles[0.1]) / (2 * NormalDist().inv_cdf(0.9))
+    deviation = float(np.sqrt(ALIKE * spread.sum() ** 2 + (1 - ALIKE) * np.square(spread).sum()))
+    tolerance = max(TOLERANCE * total, 1.0)
+    return 1.0 if deviation <= 0 else 2 * NormalDist().cdf(tolerance / deviation) - 1
