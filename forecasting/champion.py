@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -13,8 +13,10 @@ from forecasting.backtest import Scores, scores
 from forecasting.baseline import by_weeks, last_known
 from forecasting.cold_start import Categories
 from forecasting.effects import Effects
+from forecasting.ensemble import averaged
 from forecasting.series import QUANTILES, Days, Forecast, Forecaster, Series
 from forecasting.smoothing import WEEK, Trials
+from forecasting.statistical import demand_class
 
 SHARPNESS = 4
 """A part of the mixture weighs as the inverse of its error to this power."""
@@ -28,6 +30,14 @@ HELD_OUT = 8
 CLOSED_WEEKS = 4
 FEWEST = 4
 """Past weeks that models are compared on; with fewer, the mean of all answers."""
+
+
+TRIALS, TRIAL_DAYS = 4, 28
+"""Past origins at which other models are tried, and how far they are apart."""
+WORTH = 8
+"""How many origins of a product's own what its like showed is worth."""
+TAKEN_OVER = 0.97
+"""Another model's loss must be below this share of the quick champion's."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,59 @@ class Champion:
     def study(self, series: Sequence[Series], horizon: int) -> list[Study]:
         """The same, with the backtest and the effects behind each."""
         categories = self.categories or Categories.learned(series)
-        return [self._one(one, horizon, categories) for one in series]
+        quick = [self._one(one, horizon, categories) for one in series]
+        long = [at for at, one in enumerate(series) if len(one.quantity) >= (TRIALS + 1) * TRIAL_DAYS]
+        if self.others and long:
+            for at, better in self._against_others(
+                [series[at] for at in long], [quick[at] for at in long], horizon
+            ).items():
+                quick[long[at]] = better
+        return quick
+
+    def _against_others(self, series: Sequence[Series], quick: Sequence[Study], horizon: int) -> dict[int, Study]:
+        """Where another model, or its average with the quick one, did better at past origins: what it says, by the series' place."""
+        days = min(horizon, TRIAL_DAYS)
+        models: list[Forecaster] = [Champion(categories=self.categories), *self.others]
+        suited = [[at for at, one in enumerate(series) if getattr(model, "suits", _always)(one)] for model in models]
+        tried: list[dict[int, list[Forecast]]] = [{at: [] for at in places} for places in suited]
+        for back in range(TRIALS, 0, -1):
+            past = [replace(one, quantity=one.quantity[: len(one.quantity) - back * TRIAL_DAYS]) for one in series]
+            for model, places, said in zip(models, suited, tried, strict=True):
+                for at, forecast in zip(places, model.forecast([past[at] for at in places], days), strict=True):
+                    said[at].append(forecast)
+        sold = [_after(one, days) for one in series]
+        losses: list[dict[int, float]] = [{at: _loss(said[at], sold[at]) for at in said} for said in tried]
+        mixed: list[dict[int, float]] = [
+            {at: _loss([averaged(pair) for pair in zip(tried[0][at], said[at], strict=True)], sold[at]) for at in said}
+            for said in tried
+        ]
+        classes = [demand_class(one.quantity) for one in series]
+        chosen: dict[int, tuple[int, bool]] = {}
+        best = dict.fromkeys(range(len(series)), TAKEN_OVER)
+        for number in range(1, len(models)):
+            for mixing, table in ((False, losses[number]), (True, mixed[number])):
+                for at, ratio in _drawn_ratios(table, losses[0], classes).items():
+                    if ratio < best[at]:
+                        best[at], chosen[at] = ratio, (number, mixing)
+        better = {}
+        for number, model in enumerate(models):
+            places = [at for at, (winner, _) in chosen.items() if winner == number]
+            for at, forecast in zip(
+                places, model.forecast([series[at] for at in places], horizon) if places else [], strict=True
+            ):
+                mixing = chosen[at][1]
+                made = averaged([quick[at].forecast, forecast]) if mixing else forecast
+                trials = (
+                    [averaged(pair) for pair in zip(tried[0][at], tried[number][at], strict=True)]
+                    if mixing
+                    else tried[number][at]
+                )
+                gain = f"{1 - best[at]:.0%} less than the quick champion's at {TRIALS} past origins"
+                reason = f"its quantiles were off {gain} ({classes[at]} demand)"
+                scored = _trial_scores(trials, sold[at], series[at])
+                said = np.array([one.mean for one in trials])
+                better[at] = Study(replace(made, reason=reason), scored, quick[at].effects, said, sold[at])
+        return better
 
     def _one(self, series: Series, horizon: int, categories: Categories) -> Study:
         found = effects.estimate(series, horizon)
@@ -88,9 +150,50 @@ class Champion:
         spread = intervals.learn(said, tried.sold)
         ceiling = CEILING * float(np.nanmax(series.quantity)) * np.maximum(found.marketing[-horizon:], 1.0)
         now = np.where(closed, 0.0, np.minimum(now, ceiling))
-        fan = np.minimum(np.where(closed, 0.0, intervals.fan(now, spread)), np.maximum(ceiling, now))
+        fan = intervals.fan(now, spread)
+        whole = bool((np.mod(series.quantity[np.isfinite(series.quantity)], 1) == 0).all())
+        fan = np.where(closed, 0.0, np.minimum(intervals.counted(fan) if whole else fan, np.maximum(ceiling, now)))
         made = Forecast(series.key, start, now, dict(zip(QUANTILES, fan, strict=True)), name, reason, tuple(warnings))
-        return Study(made, _backtest(series, said, tried.sold), found, said, tried.sold)
+        return Study(made, _backtest(series, said, tried.sold, whole), found, said, tried.sold)
+
+
+def _always(series: Series) -> bool:
+    return True
+
+
+def _after(series: Series, days: int) -> Days:
+    """(origins, days ahead): what was sold after each origin at which models are tried."""
+    length = len(series.quantity)
+    return np.array([series.quantity[length - back * TRIAL_DAYS :][:days] for back in range(TRIALS, 0, -1)])
+
+
+def _loss(said: Sequence[Forecast], sold: Days) -> float:
+    """The mean pinball loss over origins, days and quantiles; NaN where nothing is known."""
+    off = sold - np.array([[forecast.quantiles[level] for forecast in said] for level in QUANTILES])
+    levels = np.array(QUANTILES)[:, None, None]
+    pinball = np.maximum(levels * off, (levels - 1) * off)
+    return float(np.nanmean(pinball)) if np.isfinite(pinball).any() else float("nan")
+
+
+def _drawn_ratios(losses: Mapping[int, float], quick: Mapping[int, float], classes: Sequence[str]) -> dict[int, float]:
+    """Each series' loss relative to the quick champion's, drawn towards the average of the products that sell alike.
+
+    A few origins of one product are mostly luck: its own ratio counts as ``TRIALS`` origins, that of its class as ``WORTH``.
+    """
+    logs = {at: float(np.log(loss / quick[at])) for at, loss in losses.items() if loss > 0 and quick[at] > 0}
+    by_class: dict[str, list[float]] = {}
+    for at, log in logs.items():
+        # It begins with as many that show no difference: one product proves little of its class.
+        by_class.setdefault(classes[at], [0.0] * WORTH).append(log)
+    common = {name: float(np.mean(of)) for name, of in by_class.items()}
+    return {
+        at: float(np.exp((TRIALS * log + WORTH * common[classes[at]]) / (TRIALS + WORTH))) for at, log in logs.items()
+    }
+
+
+def _trial_scores(said: Sequence[Forecast], sold: Days, series: Series) -> Scores:
+    fans = np.array([[forecast.quantiles[level] for forecast in said] for level in QUANTILES])
+    return scores(sold, np.array([forecast.mean for forecast in said]), fans, series.quantity)
 
 
 def _tried(series: Series, found: Effects, horizon: int) -> Trials:
@@ -155,11 +258,11 @@ def _closed(quantity: Days, horizon: int) -> np.ndarray[tuple[int], np.dtype[np.
     return np.resize(shut, horizon)
 
 
-def _backtest(series: Series, said: Days, sold: Days) -> Scores | None:
+def _backtest(series: Series, said: Days, sold: Days, whole: bool) -> Scores | None:
     """How the chosen model did; its intervals are checked on the last origins, learned from those before."""
     if not np.isfinite(sold).any():
         return None
     late = slice(-min(HELD_OUT, len(sold) // 3) or None, None)
     early = intervals.learn(said[: late.start], sold[: late.start])
     fans = np.stack([intervals.fan(point, early) for point in said[late]], axis=1)
-    return scores(sold[late], said[late], fans, series.quantity)
+    return scores(sold[late], said[late], intervals.counted(fans) if whole else fans, series.quantity)
