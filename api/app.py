@@ -26,6 +26,7 @@ from api.questions.routes import QuestionRequest
 from api.questions.routes import router as questions_router
 from api.request_log import RequestLog
 from api.security import Guard
+from api.stock.heatmap import router as heatmap_router
 from api.stock.routes import router as stock_router
 from api.stores.acknowledgements import AcknowledgeRequest
 from api.stores.acknowledgements import router as acknowledgements_router
@@ -82,6 +83,7 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         events_router,
         stores_router,
         acknowledgements_router,
+        heatmap_router,
         stock_router,
         forecasts_router,
         questions_router,
@@ -90,8 +92,10 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         app.include_router(router)
     _describe(app, secured=bool(settings.api_key_set))
     if wall:
+        from api.stock_pages.routes import install as install_stock
         from api.wall.routes import install
 
+        install_stock(app)
         install(app, settings)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestLog)

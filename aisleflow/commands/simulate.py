@@ -36,7 +36,8 @@ def simulate(
         raise typer.BadParameter(str(error), param_hint="--faults") from None
     first = start.date() if start else datetime.now(UTC).date() - timedelta(days=days)
     wrote = files.write(out, shops, [first + timedelta(days=n) for n in range(days)], seed, chosen, answers=answers)
+    records = wrote.events + wrote.transactions + wrote.movements
     typer.echo(
         f"{out}: {wrote.events:,} events, {wrote.transactions:,} transactions and {wrote.movements:,} movements of stock"
-        f" of {shops} shops over {days} days from {first}, {wrote.seconds:.1f} s ({(wrote.events + wrote.transactions + wrote.movements) / wrote.seconds:,.0f} records/s)"
+        f" of {shops} shops over {days} days from {first}, {wrote.seconds:.1f} s ({records / wrote.seconds:,.0f} records/s)"
     )

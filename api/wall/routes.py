@@ -35,7 +35,7 @@ SIDE_ALERTS = 4
 SIDE_ZONES = 6
 # The API's first path segments: what is not found there is a problem in JSON, not a page.
 API_ROOTS = frozenset(
-    {"api", "questions", "events", "transactions", "stores", "health", "metrics", "openapi.json", "login"}
+    {"api", "events", "transactions", "stores", "shelves", "questions", "health", "metrics", "openapi.json", "login"}
 )
 
 Kiosk = Annotated[str | None, Query()]
@@ -46,7 +46,9 @@ class _Pages(Mount):
     """The mounted pages, out of the way of the API's own 404 and 405."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["path"].lstrip("/").partition("/")[0] in API_ROOTS:
+        root, _, rest = scope["path"].lstrip("/").partition("/")
+        # /stock is a page, what lies below it is not.
+        if root in API_ROOTS or (root == "stock" and rest):
             return Match.NONE, {}
         return super().matches(scope)
 
@@ -91,7 +93,7 @@ async def _keep_showing(live: Live, show: Show) -> None:
     ui.context.client.on_delete(lambda: live.leave(watcher))
 
 
-class _Region(ui.html):
+class Region(ui.html):
     """HTML that is pushed only when it has changed. What goes in is escaped by ``render``."""
 
     def __init__(self, classes: str = "host", tag: str = "div") -> None:
@@ -110,7 +112,7 @@ class _Card:
         with ui.element("div").classes("cardhost") as self._host:
             self._link = ui.element("a")
             with self._link:
-                self._face = _Region()
+                self._face = Region()
         self._shown = ("", "")
 
     def show(self, shop: Shop, now: datetime, *, kiosk: bool) -> None:
@@ -128,14 +130,14 @@ class _Card:
 
 def _wall(kiosk: bool) -> Show:
     """The page of all shops; returns what puts a snapshot on it."""
-    header = _Region(tag="header", classes="")
-    banner = _Region()
-    empty = _Region()
+    header = Region(tag="header", classes="")
+    banner = Region()
+    empty = Region()
     board = ui.element("div").classes("board")
     with board:
         grid = ui.element("div").classes("shops")
         with ui.element("div").classes("side"):
-            funnel, zones, alerts = _Region(), _Region(), _Region()
+            funnel, zones, alerts = Region(), Region(), Region()
     cards: list[_Card] = []
 
     def show(snapshot: Snapshot, now: datetime) -> None:
@@ -163,13 +165,13 @@ def _wall(kiosk: bool) -> Show:
 def _shop(store_id: str, kiosk: bool) -> Show:
     """The page of one shop; returns what puts a snapshot on it."""
     with ui.element("header"):
-        _Region().show("" if kiosk else render.BACK)
-        header = _Region()
-    banner = _Region()
-    missing = _Region()
+        Region().show("" if kiosk else render.BACK)
+        header = Region()
+    banner = Region()
+    missing = Region()
     body = ui.element("div").classes("shop")
     with body:
-        regions = [_Region() for _ in range(5)]
+        regions = [Region() for _ in range(5)]
 
     def show(snapshot: Snapshot, now: datetime) -> None:
         shop: Shop | None = next((shop for shop in snapshot.shops if shop.store_id == store_id), None)

@@ -1,0 +1,104 @@
+// What a page of stock sends: movements that one ticks off, and photos of shelves. Both go to the API by its own rules; where it
+// wants a key, one is asked for, and kept for as long as this tab is open.
+(() => {
+  const root = document.querySelector('.stock');
+  // A phone's clock may be wrong: times are the server's.
+  const ahead = Number(root.dataset.now) - Date.now();
+  const uuid = () => {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    bytes[6] = (bytes[6] & 15) | 64;
+    bytes[8] = (bytes[8] & 63) | 128;
+    const hex = [...bytes].map(byte => byte.toString(16).padStart(2, '0')).join('');
+    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  };
+  const askKey = () => new Promise(done => {
+    const dialog = document.createElement('dialog');
+    dialog.className = 'ask';
+    dialog.innerHTML = '<form method="dialog"><label>This server wants an API key to write<input type="password" ' +
+      'autocomplete="current-password" required></label><button value="ok">Go on</button>' +
+      '<button value="" formnovalidate class="plain">Cancel</button></form>';
+    dialog.addEventListener('close', () => {
+      done(dialog.returnValue ? dialog.querySelector('input').value.trim() : '');
+      dialog.remove();
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+  const send = async (path, body, type) => {
+    for (;;) {
+      const headers = {'Content-Type': type};
+      const key = sessionStorage.getItem('aisleflow_key');
+      if (key) headers['X-API-Key'] = key;
+      const answer = await fetch(path, {method: 'POST', headers, body});
+      if (answer.status !== 401) return answer;
+      const given = await askKey();
+      if (!given) return answer;
+      sessionStorage.setItem('aisleflow_key', given);
+    }
+  };
+  const told = async answer => {
+    const said = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(said.detail || `The server answered ${answer.status}.`);
+    return said;
+  };
+  const who = document.querySelector('#who');
+  if (who) {
+    who.value = localStorage.getItem('aisleflow_who') || '';
+    who.addEventListener('change', () => localStorage.setItem('aisleflow_who', who.value.trim()));
+  }
+
+  document.addEventListener('submit', async event => {
+    const form = event.target;
+    if (!form.matches('form.tick')) return;
+    event.preventDefault();
+    const button = event.submitter, out = form.querySelector('output'), input = form.querySelector('input');
+    const buttons = [...form.querySelectorAll('button')], data = button.dataset;
+    buttons.forEach(one => { one.disabled = true; });
+    out.className = '';
+    out.textContent = 'Sending …';
+    // Sent again after a failure it is the same movement, and counts once.
+    data.event = data.event || uuid();
+    const movement = {event_id: data.event, store_id: data.store, sku: data.sku, kind: data.move, location: data.location,
+      quantity: data.quantity || input.value, timestamp: new Date(Date.now() + ahead).toISOString(),
+      reason: data.reason || 'ticked off on the page'};
+    const name = localStorage.getItem('aisleflow_who');
+    if (name) movement.actor = name.slice(0, 128);
+    try {
+      const answer = await send('/stock/movements?wait=processed', JSON.stringify({movements: [movement]}), 'application/json');
+      const said = await told(answer);
+      if (said.errors) throw new Error(`${said.error_details[0].field}: ${said.error_details[0].reason}`);
+      delete data.event;
+      out.textContent = said.processed ? '✓ Done' : '✓ Sent; the ledger follows';
+      out.className = 'good';
+      emitEvent('stock_moved', data.sku);
+    } catch (error) {
+      // A browser without network throws a TypeError with words of its own.
+      out.textContent = `${error instanceof TypeError ? 'No connection.' : error.message} Not done: tap again.`;
+      out.className = 'bad';
+    }
+    buttons.forEach(one => { one.disabled = false; });
+  });
+
+  const photo = document.querySelector('#photo');
+  if (photo) photo.addEventListener('change', async () => {
+    const out = document.querySelector('#photo_said'), [file] = photo.files;
+    if (!file) return;
+    out.className = '';
+    out.textContent = 'Looking for products …';
+    photo.disabled = true;
+    const asked = new URLSearchParams({store_id: photo.dataset.store});
+    const zone = document.querySelector('#zone').value.trim();
+    if (zone) asked.set('zone_id', zone);
+    try {
+      const said = await told(await send(`/shelves/scan?${asked}`, file, file.type || 'application/octet-stream'));
+      out.textContent = `${said.products.length} products, ${said.gaps} empty places.`;
+      out.className = 'good';
+      emitEvent('shelf_scanned', said.event_id);
+    } catch (error) {
+      out.textContent = error instanceof TypeError ? 'No connection: try again.' : error.message;
+      out.className = 'bad';
+    }
+    photo.disabled = false;
+    photo.value = '';
+  });
+})();
