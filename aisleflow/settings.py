@@ -128,6 +128,16 @@ class Settings(BaseSettings):
     shelf_model: Path | None = Field(
         None, description="YOLO detector of products (an OpenVINO folder, .onnx or .tflite) for `shelf`."
     )
+    planograms: Path | None = Field(
+        None,
+        description="Folder with STORE_ID/ZONE_ID.json: what a bay should hold, for photos that `POST /shelves/scan` takes.",
+    )
+    retention_shelf_pictures_days: int = Field(
+        7,
+        ge=0,
+        le=3_650,
+        description="Days for which the API keeps annotated pictures of shelves, in DATA_DIR/shelf-pictures; 0 keeps none.",
+    )
     camera_salt: SecretStr | None = Field(
         None,
         min_length=16,

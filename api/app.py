@@ -26,6 +26,9 @@ from api.questions.routes import QuestionRequest
 from api.questions.routes import router as questions_router
 from api.request_log import RequestLog
 from api.security import Guard
+from api.shelves.pictures import Pictures
+from api.shelves.routes import router as shelves_router
+from api.shelves.vision import Vision
 from api.stock.heatmap import router as heatmap_router
 from api.stock.routes import router as stock_router
 from api.stores.acknowledgements import AcknowledgeRequest
@@ -57,11 +60,16 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
             monitor=monitor,
             questions=Desk(settings, database, ingest),
             predictor=Predictor(settings),
+            vision=Vision(settings),
+            pictures=Pictures(
+                settings.data_dir.expanduser() / "shelf-pictures", settings.retention_shelf_pictures_days
+            ),
         )
         app.state.parts.predictor.warm()
         try:
             yield
         finally:
+            await app.state.parts.vision.close()
             await monitor.close()
             await progress.close()
             await stock_progress.close()
@@ -87,6 +95,7 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         stock_router,
         forecasts_router,
         questions_router,
+        shelves_router,
         health_router,
     ):
         app.include_router(router)

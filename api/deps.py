@@ -13,6 +13,8 @@ from api.events.ingest import Ingest
 from api.forecasts.predictor import Predictor
 from api.health.monitor import Monitor
 from api.questions.desk import Desk
+from api.shelves.pictures import Pictures
+from api.shelves.vision import Vision
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Parts:
     monitor: Monitor
     questions: Desk
     predictor: Predictor
+    vision: Vision
+    pictures: Pictures
 
 
 def _parts(request: Request) -> Parts:
@@ -32,6 +36,10 @@ def _parts(request: Request) -> Parts:
 
 
 # Coroutines, because FastAPI would run plain functions in a thread, which costs more than all else it does for a request.
+async def _all_parts(request: Request) -> Parts:
+    return _parts(request)
+
+
 async def _database(request: Request) -> Database:
     return _parts(request).database
 
@@ -48,6 +56,7 @@ async def _predictor(request: Request) -> Predictor:
     return _parts(request).predictor
 
 
+PartsDep = Annotated[Parts, Depends(_all_parts)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 IngestDep = Annotated[Ingest, Depends(_ingest)]
 MonitorDep = Annotated[Monitor, Depends(_monitor)]

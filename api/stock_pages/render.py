@@ -9,9 +9,11 @@ from html import escape
 from urllib.parse import quote, urlencode
 
 from api.database import Row
+from api.shelves.routes import picture_link
 from api.stock.heatmap import Heatmap, Share
 from api.stock.routes import Entry, Ledger, Task
 from api.words import duration, number
+from schemas.events import ShelfScan
 
 ACTIONS = {"FILL_SHELF": "Fill the shelf", "ORDER": "Order", "COUNT": "Count"}
 KINDS = {
@@ -25,6 +27,7 @@ KINDS = {
     "SCAN": "Seen on a photo",
 }
 PLACES = {"SHELF": "shelf", "BACKROOM": "back"}
+LINES = {"SHELF": "shelf", "BACKROOM": "rear"}
 STATES = {"OUT": "Out", "LOW": "Low", "OK": "Enough"}
 NOTHING = (
     '<div class="panel"><p class="none">No stock is kept yet. Publish movements (docs/stock.md) and a catalogue: '
@@ -176,11 +179,11 @@ def shelves(rows: Sequence[Row], store_id: str, category: str, search: str, limi
 
 def article_head(ledger: Ledger, row: Row | None) -> str:
     """An article's balance now, in large figures."""
-    of = f" {escape(row['category'])}" if row and row["category"] else ""
+    of = f" · {escape(row['category'])}" if row and row["category"] else ""
     negative = min(ledger.shelf, ledger.backroom) < 0
     warn = '<p class="none up">⚠ Less than nothing cannot be: count it.</p>' if negative else ""
     figures = (("on the shelf", ledger.shelf), ("in the back", ledger.backroom), ("on the way", ledger.in_transit))
-    told = "".join(f"<div><b>{amount(value)}</b><small>{words}</small></div>" for words, value in figures)
+    told = "".join(f'<div class="kpi"><b>{amount(value)}</b><small>{words}</small></div>' for words, value in figures)
     return f'<div class="panel"><h2>{escape(ledger.sku)}{of}</h2><div class="kpis now">{told}</div>{warn}</div>'
 
 
@@ -213,7 +216,7 @@ def balance_chart(movements: Sequence[Entry], until: datetime, width: int = 1000
         return " ".join(points)
 
     counted = "".join(
-        f'<i class="{PLACES[entry.location]}" style="left:{x(entry.timestamp) / width * 100:.2f}%;'
+        f'<i class="{LINES[entry.location]}" style="left:{x(entry.timestamp) / width * 100:.2f}%;'
         f'top:{y(entry.quantity) / height * 100:.2f}%" title="Counted {amount(entry.quantity)}"></i>'
         for entry in entries
         if entry.kind == "COUNT"
@@ -223,11 +226,11 @@ def balance_chart(movements: Sequence[Entry], until: datetime, width: int = 1000
     times = [begin + timedelta(seconds=span * part / 3) for part in range(4)]
     words = "".join(f"<span>{moment:{'%d %b' if days else '%H:%M'}}</span>" for moment in times)
     return (
-        '<div class="balance"><div class="key"><span class="shelf">▬ shelf</span><span class="back">▬ back</span>'
+        '<div class="balance"><div class="key"><span class="shelf">▬ shelf</span><span class="rear">▬ back</span>'
         f"<span>● counted</span><span>times are UTC</span></div>"
         f'<div class="plot"><div class="scale"><span>{amount(high)}</span><span>{amount(low)}</span></div>'
         f'<div class="area"><svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" '
-        f'aria-label="Balance of shelf and back over time">{zero}<polyline class="back" points="{steps("backroom_after")}"/>'
+        f'aria-label="Balance of shelf and back over time">{zero}<polyline class="rear" points="{steps("backroom_after")}"/>'
         f'<polyline class="shelf" points="{steps("shelf_after")}"/></svg>{counted}</div></div>'
         f'<div class="times">{words}</div></div>'
     )
@@ -261,4 +264,38 @@ def count_form(store_id: str, sku: str) -> str:
         '<input type="number" inputmode="decimal" min="0" step="any" required></label>'
         f'<button {data} data-location="SHELF">On the shelf</button>'
         f'<button {data} data-location="BACKROOM">In the back</button><output role="status"></output></form></div>'
+    )
+
+
+def photo_form(store_id: str) -> str:
+    """What takes a photo, or picks one."""
+    return (
+        '<div class="panel"><h2>Photograph a shelf</h2><div class="photo"><label for="zone">Zone, if it has a planogram'
+        '<input id="zone" maxlength="128"></label><label for="photo">Photo (JPEG, PNG or WebP)'
+        f'<input id="photo" type="file" accept="image/*" capture="environment" data-store="{escape(store_id)}"></label>'
+        '<output id="photo_said" role="status"></output></div><p class="notes">The photo is looked at and not kept. What is '
+        "kept for some days is a picture in which only products are sharp: people before the shelf are squares.</p></div>"
+    )
+
+
+def scans(found: Sequence[ShelfScan], named: Mapping[str, Row], now: datetime) -> str:
+    """Pictures of shelves with what was found drawn in, the newest first."""
+    shown = []
+    for scan in found:
+        missing = "".join(
+            f'<li><a href="{article_link(scan.store_id, sku)}">{escape(named.get(sku, {}).get("name") or sku)}</a>: '
+            f"{places} empty {'place' if places == 1 else 'places'}</li>"
+            for sku, places in scan.missing.items()
+        )
+        zone = f"{escape(scan.zone_id)} · " if scan.zone_id else ""
+        words = f"{len(scan.products)} products in {len(scan.rows)} rows, {scan.gaps} empty places"
+        shown.append(
+            f'<figure class="panel"><h2>{zone}{duration((now - scan.timestamp).total_seconds())} ago</h2>'
+            f'<a href="{picture_link(scan.store_id, scan.event_id)}"><img loading="lazy" alt="A shelf: {words}" '
+            f'src="{picture_link(scan.store_id, scan.event_id)}"></a><figcaption><p>{words}</p><ul>{missing}</ul></figcaption></figure>'
+        )
+    return (
+        f'<div class="scans">{"".join(shown)}</div>'
+        if shown
+        else '<p class="none">No photo of this shop is kept here.</p>'
     )

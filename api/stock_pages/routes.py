@@ -6,6 +6,8 @@ They read as the API does. What they send goes to the API by the browser (``stoc
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -22,6 +24,7 @@ from api.stock.heatmap import LOW_HOURS, heatmap
 from api.stock_pages import queries, render
 from api.wall.routes import CSS as WALL_CSS
 from api.wall.routes import Region
+from schemas.events import STORE_PATTERN
 
 HERE = Path(__file__).parent
 CSS = WALL_CSS + (HERE / "stock.css").read_text()
@@ -29,7 +32,8 @@ SCRIPT = f"<script type='module'>{(HERE / 'stock.js').read_text()}</script>"
 REFRESH_S = 3.0
 #: The heat map asks all shops' sales: browsers share one answer for so long.
 SHARED_S = 5.0
-TASKS, SHELVES, MOVEMENTS = 100, 200, 1000
+TASKS, SHELVES, MOVEMENTS, SCANS = 100, 200, 1000, 12
+STORE_ID = re.compile(STORE_PATTERN)
 
 Text = Annotated[str, Query(max_length=200)]
 
@@ -118,6 +122,24 @@ def install(app: FastAPI) -> None:
             movements.show(render.movements_list(ledger))
 
         ui.on("stock_moved", look)
+        await _keep_looking(look, banner)
+
+    @ui.page("/shops/{store_id}/shelf", title="Aisleflow: shelf photos")
+    async def shelf(store_id: str) -> None:
+        links = [("Stock of the shop", render.stock_link(store_id)), ("All shops", "/stock")]
+        with _page("Shelf photos", await _name(parts(), store_id), links):
+            banner = Region()
+            ui.html(render.photo_form(store_id), sanitize=False)
+            shown = Region()
+
+        async def look() -> None:
+            kept = parts().pictures
+            known = STORE_ID.fullmatch(store_id) is not None
+            found = await asyncio.to_thread(kept.recent, store_id, SCANS) if known else []
+            named = await queries.names(parts().database, {sku for scan in found for sku in scan.missing})
+            shown.show(render.scans(found, named, datetime.now(UTC)))
+
+        ui.on("shelf_scanned", look)
         await _keep_looking(look, banner)
 
 

@@ -1,9 +1,8 @@
 // What a page of stock sends: movements that one ticks off, and photos of shelves. Both go to the API by its own rules; where it
 // wants a key, one is asked for, and kept for as long as this tab is open.
 (() => {
-  const root = document.querySelector('.stock');
   // A phone's clock may be wrong: times are the server's.
-  const ahead = Number(root.dataset.now) - Date.now();
+  let ahead = 0;
   const uuid = () => {
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     bytes[6] = (bytes[6] & 15) | 64;
@@ -41,11 +40,14 @@
     if (!answer.ok) throw new Error(said.detail || `The server answered ${answer.status}.`);
     return said;
   };
-  const who = document.querySelector('#who');
-  if (who) {
-    who.value = localStorage.getItem('aisleflow_who') || '';
-    who.addEventListener('change', () => localStorage.setItem('aisleflow_who', who.value.trim()));
-  }
+  // The page is put together after this script is read.
+  const begin = () => {
+    const root = document.querySelector('.stock'), who = document.querySelector('#who');
+    if (!root) return setTimeout(begin, 50);
+    ahead = Number(root.dataset.now) - Date.now();
+    if (who) who.value = localStorage.getItem('aisleflow_who') || '';
+  };
+  begin();
 
   document.addEventListener('submit', async event => {
     const form = event.target;
@@ -79,10 +81,11 @@
     buttons.forEach(one => { one.disabled = false; });
   });
 
-  const photo = document.querySelector('#photo');
-  if (photo) photo.addEventListener('change', async () => {
+  document.addEventListener('change', async event => {
+    const photo = event.target;
+    if (photo.id === 'who') localStorage.setItem('aisleflow_who', photo.value.trim());
+    if (photo.id !== 'photo' || !photo.files.length) return;
     const out = document.querySelector('#photo_said'), [file] = photo.files;
-    if (!file) return;
     out.className = '';
     out.textContent = 'Looking for products …';
     photo.disabled = true;

@@ -56,20 +56,30 @@ def annotate(pixels: Any, scan: ShelfScan) -> Any:
     return image
 
 
-def write_annotated(path: Path, pixels: Any, scan: ShelfScan) -> None:
-    """Draw a scan into a JPEG, which carries nothing of the photo's own metadata.
+def encode_annotated(pixels: Any, scan: ShelfScan) -> bytes:
+    """A scan drawn over its photo as a JPEG, which carries nothing of the photo's own metadata.
 
     Raises:
-        ShelfError: it cannot be written.
+        ShelfError: it cannot be encoded.
     """
     import cv2
 
     done, content = cv2.imencode(".jpg", annotate(pixels, scan), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    if not done:
+        raise ShelfError("the annotated picture cannot be encoded")
+    return bytes(content.tobytes())
+
+
+def write_annotated(path: Path, pixels: Any, scan: ShelfScan) -> None:
+    """Draw a scan into a JPEG file.
+
+    Raises:
+        ShelfError: it cannot be encoded or written.
+    """
+    content = encode_annotated(pixels, scan)
     try:
-        if not done:
-            raise OSError(0, "it cannot be encoded")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.tobytes())
+        path.write_bytes(content)
     except OSError as error:
         raise ShelfError(f"the annotated picture {path} cannot be written: {error.strerror}") from error
 

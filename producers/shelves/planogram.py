@@ -64,12 +64,23 @@ def read_planogram(path: Path) -> Planogram:
         ShelfError: there is no such file, or it holds no valid planogram.
     """
     try:
-        return Planogram.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise ShelfError(f"the planogram {path} cannot be read: {error.strerror}") from error
+    return parse_planogram(content, f"the planogram {path}")
+
+
+def parse_planogram(content: bytes | str, name: str = "the planogram") -> Planogram:
+    """The planogram in a JSON document.
+
+    Raises:
+        ShelfError: it holds no valid planogram.
+    """
+    try:
+        return Planogram.model_validate_json(content)
     except ValidationError as error:
         field, reason = as_problem(error)
-        raise ShelfError(f"the planogram {path} is not valid: {field or 'document'}: {reason}") from error
+        raise ShelfError(f"{name} is not valid: {field or 'document'}: {reason}") from error
 
 
 def match(slots: Sequence[tuple[str, float]], seen: Sequence[tuple[float, float]]) -> list[str | None]:

@@ -60,7 +60,7 @@ class Backroom:
         for article in articles():
             at = self._chance.randrange(opens + 10 * MINUTE_MS, closes)
             wanted = round(self._chance.gauss(1, 0.3) * busy * self._usual[article.sku])
-            if filled := self._fill(article, wanted):
+            if filled := self._fill(article, wanted + self._room[article.sku] // 2):
                 found.append(self._fact(article.sku, "FILL_SHELF", filled, at - MINUTE_MS, actor="shelf-team"))
             if quantity := self._take(article.sku, 0, wanted):
                 sold[article.sku] = quantity
