@@ -225,8 +225,13 @@ def test_amounts(value: float, text: str) -> None:
 def entry(hours: float, kind: str, quantity: float, shelf: float, backroom: float, location: str = "SHELF") -> Entry:
     return Entry(
         **dict.fromkeys(("event_id", "reference", "to_store_id", "from_store_id", "actor", "reason"), ""),
-        timestamp=NOW - timedelta(hours=hours), kind=kind, quantity=quantity, location=location,
-        source="MOVEMENT", shelf_after=shelf, backroom_after=backroom,
+        timestamp=NOW - timedelta(hours=hours),
+        kind=kind,
+        quantity=quantity,
+        location=location,
+        source="MOVEMENT",
+        shelf_after=shelf,
+        backroom_after=backroom,
     )
 
 
