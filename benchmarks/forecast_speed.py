@@ -14,6 +14,7 @@ import argparse
 import http.client
 import logging
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -179,66 +180,78 @@ def without_parts(folder: Path, models: str) -> Settings:
     )
 
 
+def latency(registry: Registry, folder: Path, requests: int) -> None:
+    """One request at a time, of the models alone and of the API."""
+    core = min(os.sched_getaffinity(0))
+    asked_of = sales(requests, seed=2)
+    network, champion = Promoted(registry), Champion()
+    rows = []
+    for model, goal in (
+        (network, GOAL_LSTM_MS),
+        (champion, GOAL_STATISTICAL_MS),
+        (SeasonalNaive(), GOAL_STATISTICAL_MS),
+    ):
+        wall, cpu = one_at_a_time(model, asked_of)
+        rows.append([f"{model.name}, alone", quantile(wall, 0.5), quantile(wall, 0.95), statistics.mean(cpu), goal])
+    settings = without_parts(folder, registry.url)
+    with running_api(settings) as api:
+        # The client is not what is measured: it goes to the other cores.
+        os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {core} or {core})
+        for name, goal in ((network.name, GOAL_LSTM_MS), ("", GOAL_STATISTICAL_MS)):
+            wall, cpu_ms = over_http(settings.api_port, api.pid, asked_of, name)
+            shown = f"{name or champion.name}, POST /api/v1/predict"
+            rows.append([shown, quantile(wall, 0.5), quantile(wall, 0.95), cpu_ms, goal])
+        os.sched_setaffinity(0, {core})
+    report(
+        "forecast_latency",
+        ("numpy", "onnxruntime"),
+        (f"{DAYS} days to {HORIZON}", "median ms", "95th percentile ms", "CPU ms, mean", "goal ms (95th)"),
+        rows,
+        requests=requests,
+    )
+
+
+def night(registry: Registry, count: int, sample: int) -> None:
+    """All series of a chain in one go."""
+    every = sales(count, seed=3)
+    few = every[:sample]
+    network, champion = Promoted(registry), Champion()
+    nights = [
+        timed("lstm (trained before)", every, lambda series: network.forecast(series, HORIZON)),
+        timed("champion", every, lambda series: champion.forecast(series, HORIZON)),
+        timed("statsforecast AutoETS alone", few, auto_ets),
+        timed("Prophet alone", few[: max(1, sample // 5)], prophet),
+    ]
+    report(
+        "forecast_night",
+        ("numpy", "onnxruntime", "statsforecast", "prophet"),
+        (
+            f"{count:,} series, {DAYS} days to {HORIZON}, one core",
+            "",
+            "CPU minutes",
+            "CPU ms a series",
+            "clock ms a series",
+        ),
+        [one.row(count) for one in nights],
+        sample=sample,
+    )
+
+
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=("latency", "night"), help="both by default")
     parser.add_argument("--requests", type=int, default=300, help="of each model")
     parser.add_argument("--series", type=int, default=10_000, help="of the night")
     parser.add_argument("--sample", type=int, default=100, help="of them for statsforecast; a fifth of it for Prophet")
     chosen = parser.parse_args()
-    core = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})  # the API's process inherits it
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # the API's process inherits it
     with tempfile.TemporaryDirectory() as folder:
         registry = trained(f"{folder}/models")
-        network, champion = Promoted(registry), Champion()
-        asked_of = sales(chosen.requests, seed=2)
-        rows = []
-        for model, goal in (
-            (network, GOAL_LSTM_MS),
-            (champion, GOAL_STATISTICAL_MS),
-            (SeasonalNaive(), GOAL_STATISTICAL_MS),
-        ):
-            wall, cpu = one_at_a_time(model, asked_of)
-            rows.append(
-                [f"{model.name}, alone", *(quantile(wall, share) for share in (0.5, 0.95)), quantile(cpu, 0.95), goal]
-            )
-        settings = without_parts(Path(folder), registry.url)
-        with running_api(settings) as api:
-            # The client is not what is measured: it goes to the other cores.
-            os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {core} or {core})
-            for name, goal in ((network.name, GOAL_LSTM_MS), ("", GOAL_STATISTICAL_MS)):
-                wall, mean_cpu = over_http(settings.api_port, api.pid, asked_of, name)
-                shown = f"{name or champion.name}, POST /api/v1/predict"
-                rows.append([shown, *(quantile(wall, share) for share in (0.5, 0.95)), mean_cpu, goal])
-        os.sched_setaffinity(0, {core})
-        report(
-            "forecast_latency",
-            ("numpy", "onnxruntime"),
-            (
-                "a request, 365 days to 28",
-                "median ms",
-                "95th percentile ms",
-                "CPU ms (95th; mean of the API)",
-                "goal ms",
-            ),
-            rows,
-            requests=chosen.requests,
-        )
-        every = sales(chosen.series, seed=3)
-        few = every[: chosen.sample]
-        nights = [
-            timed("lstm (trained before)", every, lambda series: network.forecast(series, HORIZON)),
-            timed("champion", every, lambda series: champion.forecast(series, HORIZON)),
-            timed("statsforecast AutoETS alone", few, auto_ets),
-            timed("Prophet alone", few[: max(1, chosen.sample // 5)], prophet),
-        ]
-    report(
-        "forecast_night",
-        ("numpy", "onnxruntime", "statsforecast", "prophet"),
-        (f"{chosen.series:,} series, one core", "", "CPU minutes", "CPU ms a series", "clock ms a series"),
-        [night.row(chosen.series) for night in nights],
-        sample=chosen.sample,
-    )
+        if "night" in chosen.parts or not chosen.parts:
+            night(registry, chosen.series, chosen.sample)
+        if "latency" in chosen.parts or not chosen.parts:
+            latency(registry, Path(folder), chosen.requests)
 
 
 if __name__ == "__main__":

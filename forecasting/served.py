@@ -101,6 +101,8 @@ class Promoted:
         self._looked = -float("inf")
         self._position = 0
         self._served: tuple[Card, ServedNetwork] | None = None
+        self.problem = ""
+        """Why the promoted version is not the one that is served; empty if it is."""
 
     def current(self) -> tuple[Card, ServedNetwork] | None:
         """What is served, and its card; None while nothing is promoted or can be read.
@@ -111,8 +113,11 @@ class Promoted:
             if time.monotonic() - self._looked >= self._every_s:
                 try:
                     self._look()
+                    self.problem = ""
                 except RegistryError as error:
-                    _log.error("promoted model not loaded", model=self._model, error=str(error))
+                    if str(error) != self.problem:
+                        _log.error("promoted model not loaded", model=self._model, error=str(error))
+                    self.problem = str(error)
                 self._looked = time.monotonic()
             return self._served
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -12,6 +13,7 @@ from forecasting.baseline import SeasonalNaive
 from forecasting.champion import Champion
 from forecasting.registry import Card, Registry, RegistryError
 from forecasting.series import Forecaster, Series
+from forecasting.served import Promoted
 from forecasting.service import Answer, Question, answer
 
 logger = log.get(__name__)
@@ -26,6 +28,7 @@ class Serving:
 
     def __init__(self, models: str) -> None:
         self._registry = Registry(models)
+        self._trained = Promoted(self._registry)
         self._by_name: dict[str, Forecaster] = {one.name: one for one in (Champion(), SeasonalNaive())}
         self._default = next(iter(self._by_name.values()))
 
@@ -40,22 +43,33 @@ class Serving:
         Raises:
             LookupError: there is no model of this name.
         """
+        if model == self._trained.name:
+            return self._by_network(questions)
         asked = self._by_name.get(model) if model else self._default
         if asked is None:
-            raise LookupError(f"is none of {', '.join(self._by_name)}")
+            raise LookupError(f"is none of {', '.join((*self._by_name, self._trained.name))}")
         return answer(questions, asked)
 
+    def _by_network(self, questions: Sequence[Question]) -> list[Answer]:
+        if (served := self._trained.current()) is None:
+            raise LookupError(
+                f"{self._trained.name} is not served: {self._trained.problem or 'no version is promoted'}"
+            )
+        card, network = served
+        if questions and max(one.horizon for one in questions) > network.settings.horizon:
+            raise LookupError(f"{self._trained.name} answers at most {network.settings.horizon} days ahead")
+        return [replace(one, version=card.version) for one in answer(questions, network)]
+
     def trained(self) -> tuple[Card | None, datetime | None, str]:
-        """The trained model that is served, since when, and why none is where one should be."""
+        """The trained model that is served, since when, and why none (or an earlier version) is where one should be."""
+        served, problem = self._trained.current(), self._trained.problem
+        if served is None:
+            return None, None, problem
         try:
-            found = {name: self._registry.promoted(name) for name in self._registry.models()}
-            for name, card in found.items():
-                if card is not None:
-                    return card, self._registry.history(name)[-1].at, ""
+            since = [one.at for one in self._registry.history(served[0].model) if one.version == served[0].version]
         except RegistryError as error:
-            logger.warning("models_not_known", error=str(error))
-            return None, None, str(error)
-        return None, None, ""
+            since, problem = [], str(error)
+        return served[0], since[-1] if since else None, problem
 
     def rehearse(self) -> None:
         """Answer a made-up question, so that the first real one finds everything loaded."""
@@ -63,4 +77,6 @@ class Serving:
         made_up = Series("rehearsal", date(2026, 1, 1), 5 + days % 7 + np.sin(days))
         began = datetime.now(UTC)
         self.answer([Question(made_up, 14)])
+        if self._trained.current() is not None:
+            self.answer([Question(made_up, 14)], self._trained.name)
         logger.info("forecasters_loaded", seconds=round((datetime.now(UTC) - began) / timedelta(seconds=1), 3))

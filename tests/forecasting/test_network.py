@@ -14,6 +14,8 @@ import pytest
 from forecasting.registry import Card, DataCard, Registry, RegistryError
 from forecasting.series import QUANTILES, Forecast, Series
 from forecasting.served import FEATURES, ONNX, WEIGHTS, Promoted, ServedNetwork
+from forecasting.service import Question
+from forecasting.serving import Serving
 
 if not importlib.util.find_spec("torch") and os.environ.get("CI") != "true":  # there it has to be installed
     pytest.skip("needs the extra training: make training", allow_module_level=True)
@@ -150,6 +152,27 @@ def test_a_promotion_is_picked_up_and_a_broken_one_is_not(network: Network, tmp_
     now = served.current()
     assert now and now[0].version == first  # what cannot be verified does not take its place
     valid(served.forecast([promoted(1)], 7)[0])
+
+
+def test_a_service_answers_with_it(network: Network, tmp_path: Path) -> None:
+    """Asked for by name, from its promotion on, with its version, its backtest and what a promotion does."""
+    registry, question = Registry(tmp_path), Question(promoted(1, ahead=0), 28, promotion=True)
+    with pytest.raises(LookupError, match="lstm is not served: no version is promoted"):
+        Serving(registry.url).answer([question], "lstm")
+    version = registry.save("lstm", network.files(), Card(data=DataCard.of([promoted(1)]), horizon=90))
+    registry.promote("lstm", version)
+    serving = Serving(registry.url)
+    serving.rehearse()
+    [answer] = serving.answer([question], "lstm")
+    assert (answer.version, answer.forecast.model) == (version, "lstm")
+    assert answer.backtest and 0 < answer.backtest.mae < 10 and 0 < answer.confidence < 1
+    [effect] = answer.moved
+    assert effect.effect.name == "promotion" and 2 < effect.effect.factor < 4 and effect.units > 0
+    card, since, problem = serving.trained()
+    assert card and card.version == version and since and not problem
+    assert serving.answer([question])[0].version == ""
+    with pytest.raises(LookupError, match="is none of champion, seasonal-naive, lstm"):
+        serving.answer([question], "other")
 
 
 def test_features_of_another_release_are_refused(network: Network) -> None:
