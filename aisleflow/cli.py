@@ -22,6 +22,7 @@ from aisleflow.commands import (
     producers,
     publish,
     rederive,
+    restock,
     shelf,
     simulate,
     status,
@@ -64,6 +65,7 @@ app.command()(clean.clean)
 app.command()(connect.connect)
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(shelf.shelf)
+app.command()(restock.restock)
 app.command()(simulate.simulate)
 app.command()(demo.demo)
 app.command()(live.live)

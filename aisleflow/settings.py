@@ -124,6 +124,12 @@ class Settings(BaseSettings):
     webhooks_private: bool = Field(
         False, description="Whether webhooks may go to http addresses and to private networks, this machine's included."
     )
+    restock_terms: Path | None = Field(
+        None, description="CSV file of lead times, packs, capacities and service levels; empty takes the defaults for all."
+    )
+    restock_every_s: float = Field(
+        60.0, ge=1, le=3600, description="How often `restock` looks for stock that has changed, seconds."
+    )
     camera_model: Path | None = Field(None, description="YOLO detector exported to OpenVINO (a folder) for `camera`.")
     shelf_model: Path | None = Field(
         None, description="YOLO detector of products (an OpenVINO folder, .onnx or .tflite) for `shelf`."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -150,8 +149,3 @@ def _at_ranks(levels: Array, values: Array, ranks: Array, mean: float) -> Array:
         # What the quantiles do not show of a seldom sold article is in its tail: single sales, as often as the mean needs.
         return np.asarray(found + np.where(ranks > 1 - min(1.0, short), max(1.0, short), 0.0))
     return found
-
-
-def quantities_are_whole(quantities: Sequence[float]) -> bool:
-    """Whether an article is sold by the piece, judged by what was sold of it."""
-    return all(float(quantity).is_integer() for quantity in quantities)

@@ -111,6 +111,12 @@ def _runs_out(courses: Courses, clock: Clock, units: float) -> Array:
     return hours
 
 
-def lost_units(courses: Courses, on_hand: float, arriving: float = 0.0) -> float:
-    """Units that will be asked for and not be there within the courses' days, on the mean."""
-    return float(np.maximum(0.0, courses.totals.sum(axis=0) - max(0.0, on_hand) - max(0.0, arriving)).mean())
+def asked_for(courses: Courses, clock: Clock) -> Array:
+    """By course: units asked for by the end of the clock."""
+    shares = np.array([clock.shares[clock.days == day].max(initial=0.0) for day in range(clock.horizon_days)])
+    return np.asarray(shares @ courses.totals[: clock.horizon_days])
+
+
+def lost_units(asked: Array, on_hand: float, arriving: float = 0.0) -> float:
+    """Units that will be asked for and not be there, on the mean; ``asked`` by course, as ``asked_for`` tells."""
+    return float(np.maximum(0.0, asked - max(0.0, on_hand) - max(0.0, arriving)).mean())

@@ -35,18 +35,18 @@ class TermsBook:
         self._rows = dict(rows or {})
         self._terms = lru_cache(maxsize=200_000)(self._find)
 
-    def terms(self, store_id: str, sku: str) -> Terms:
-        """The terms of an article in a shop."""
-        return self._terms(store_id, sku)
+    def terms(self, store_id: str, sku: str, category: str = "", pack: float = 1.0) -> Terms:
+        """The terms of an article in a shop; ``category`` and ``pack``, as the catalogue has them, where the file does not say."""
+        return self._terms(store_id, sku, category, pack)
 
-    def _find(self, store_id: str, sku: str) -> Terms:
+    def _find(self, store_id: str, sku: str, category: str, pack: float) -> Terms:
         named = [self._rows.get(key, {}) for key in ((store_id, "", sku), ("", "", sku))]
-        category = next((row["category"] for row in named if row.get("category")), "")
+        category = next((row["category"] for row in named if row.get("category")), category)
         general = [(store_id, category, ""), ("", category, "")] if category else []
         chosen: dict[str, Any] = {}
         for row in (*named, *(self._rows.get(key, {}) for key in (*general, (store_id, "", ""), ("", "", "")))):
             chosen = {**row, **chosen}
-        return Terms(**{**chosen, "category": category})
+        return Terms(**{"pack": pack, **chosen, "category": category})
 
 
 def read_terms(path: Path | None) -> TermsBook:

@@ -12,7 +12,7 @@ from scipy.stats import poisson
 
 from forecasting.series import QUANTILES, Forecast
 from replenishment.demand import courses_of, demand_of
-from replenishment.stockouts import HOURS, clock, lost_units, stockout_risk
+from replenishment.stockouts import HOURS, asked_for, clock, lost_units, stockout_risk
 from tests.replenishment.forecasts import poisson_days
 
 OPEN_NINE_TO_NINETEEN = [0.0] * 9 + [0.1] * 10 + [0.0] * 5
@@ -47,7 +47,9 @@ def test_what_arrives_helps_from_then_on_only() -> None:
     early, late = (stockout_risk(courses, ahead, 15, [(hour, 100)]) for hour in (2, 40))
     assert early.max() < 0.05 and bare[-1] > 0.95
     assert (late == bare).all(), "by then it had run out"
-    assert lost_units(courses, 15) > lost_units(courses, 15, 10) > 0
+    asked = asked_for(courses, ahead)
+    assert asked.mean() == pytest.approx(40, rel=0.03), "48 hours from opening time are two days of opening hours"
+    assert lost_units(asked, 15) > lost_units(asked, 15, 10) > 0
 
 
 def test_nothing_left_has_run_out() -> None:
