@@ -125,7 +125,8 @@ class Settings(BaseSettings):
         False, description="Whether webhooks may go to http addresses and to private networks, this machine's included."
     )
     restock_terms: Path | None = Field(
-        None, description="CSV file of lead times, packs, capacities and service levels; empty takes the defaults for all."
+        None,
+        description="CSV file of lead times, packs, capacities and service levels; empty takes the defaults for all.",
     )
     restock_every_s: float = Field(
         60.0, ge=1, le=3600, description="How often `restock` looks for stock that has changed, seconds."

@@ -246,11 +246,24 @@ class Supervisor:
             return self.settings
         return self.settings.model_copy(update=self._secrets.kafka_login(user))
 
+    def _reading(self, user: str) -> Settings:
+        """The settings of a part that is this user at Kafka and only reads at ClickHouse; on your own server it is whoever the URL
+        names.
+        """
+        found = self.kafka_as(user)
+        if self._own_clickhouse:
+            return found
+        url = SecretStr(self._secrets.clickhouse_reader_url(self.settings.clickhouse_port))
+        return found.model_copy(update={"clickhouse_url": url})
+
     def programs(self) -> list[Part]:
-        """The workers and the API, the gate where Kafka is secured, and the webhooks where any is registered."""
+        """The workers, what works out what to restock, the API, the gate where Kafka is secured, and the webhooks where any is
+        registered.
+        """
         settings = self.settings
         found = [self._worker(index) for index in range(settings.workers)]
         found.append(self._worker(settings.workers, "stock"))
+        found.append(Part("restock", aisleflow_command("restock"), environment(self._reading("restock"))))
         if settings.kafka_secure:
             found.append(Part("gate", aisleflow_command("gate"), environment(self.kafka_as("gate"))))
         if has_webhooks(settings):
@@ -261,16 +274,7 @@ class Supervisor:
             Part(
                 "api",
                 aisleflow_command("api"),
-                environment=environment(
-                    # On your own server it is whoever the URL names.
-                    self.kafka_as("api")
-                    if self._own_clickhouse
-                    else self.kafka_as("api").model_copy(
-                        update={
-                            "clickhouse_url": SecretStr(self._secrets.clickhouse_reader_url(settings.clickhouse_port))
-                        }
-                    )
-                ),
+                environment=environment(self._reading("api")),
                 # Not /health, which waits for Kafka and ClickHouse: an API that starts while they are away is ready too.
                 is_ready=lambda: answers_http(f"{url}/metrics"),
                 is_alive=lambda: answers_http(f"{url}/metrics", PROBE_WITHIN_S),

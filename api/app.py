@@ -25,6 +25,7 @@ from api.questions.desk import Desk
 from api.questions.routes import QuestionRequest
 from api.questions.routes import router as questions_router
 from api.request_log import RequestLog
+from api.restock.routes import router as restock_router
 from api.security import Guard
 from api.shelves.pictures import Pictures
 from api.shelves.routes import router as shelves_router
@@ -94,6 +95,7 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         heatmap_router,
         stock_router,
         forecasts_router,
+        restock_router,
         questions_router,
         shelves_router,
         health_router,

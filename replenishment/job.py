@@ -84,9 +84,9 @@ LEFT JOIN (
 WHERE units > 0
 ORDER BY sku, due
 """
+_BY_QUANTILE = ", ".join(f"groupArray(toFloat64(q{level * 1000:03.0f}))" for level in QUANTILES)
 _FORECASTS = f"""
-SELECT sku, groupArray(toUInt16(day)), groupArray(toFloat64(mean)), {", ".join(f"groupArray(toFloat64(q{level * 1000:03.0f}))" for level in QUANTILES)},
-    any(model), any(reason)
+SELECT sku, groupArray(toUInt16(day)), groupArray(toFloat64(mean)), {_BY_QUANTILE}, any(model), any(reason)
 FROM (
     SELECT * FROM forecasts_newest
     WHERE store_id = {{store_id:String}} AND day >= {{today:Date}} AND day < {{today:Date}} + {HORIZON} ORDER BY sku, day
@@ -209,7 +209,8 @@ class Restock:
             said[sku] = made_from
             if expected is None:
                 expected = self._expects(shop, local.date())
-            article = Article(sku, *position, orders[sku], expected.whole.get(sku, True))
+            shelf, backroom, in_transit = position
+            article = Article(sku, shelf, backroom, in_transit, orders[sku], expected.whole.get(sku, True))
             terms = self._book.terms(name, sku, category, pack or 1.0)
             forecast = expected.forecasts.get(sku) or _nothing(sku, local.date())
             yield outlook_line(article, forecast, terms, expected.profile, local)
@@ -230,10 +231,16 @@ class Restock:
                 forecasts[sku] = Forecast(sku, today, np.array(mean), values, model, reason)
         since = _text(shop.now - timedelta(days=HISTORY_DAYS))
         sold = self._client.query(_SALES, {"store_id": name, "zone": zone, "since": since}).result_rows
-        series = [one for sku, days, units, _ in sold if sku not in forecasts if (one := _series(sku, days, units, today))]
-        for one in SeasonalNaive().forecast(series, HORIZON):
-            forecasts[one.key] = one
-        bound = {"store_id": name, "zone": zone, "since": _text(shop.now - timedelta(days=PROFILE_DAYS)), "until": _text(shop.now)}
+        series = [
+            one for sku, days, units, _ in sold if sku not in forecasts if (one := _series(sku, days, units, today))
+        ]
+        forecasts |= {naive.key: naive for naive in SeasonalNaive().forecast(series, HORIZON)}
+        bound = {
+            "store_id": name,
+            "zone": zone,
+            "since": _text(shop.now - timedelta(days=PROFILE_DAYS)),
+            "until": _text(shop.now),
+        }
         profile = [0.0] * 24
         for hour, sales in self._client.query(_PROFILE, bound).result_rows:
             profile[hour] = float(sales)

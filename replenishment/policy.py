@@ -7,6 +7,7 @@ Silver, Pyke and Peterson before), chapters 4 and 6: what was ordered last must 
 from __future__ import annotations
 
 import math
+from calendar import day_name
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -232,10 +233,11 @@ def _order(position: OnHand, found: Levels, terms: Terms, weekday: int) -> tuple
         f"until the order after this one arrives, in {found.protected_days:.3g} days"
         f" ({found.demand_per_day * found.protected_days:.3g} expected, {found.safety_stock:.3g} for safety)"
     )
-    if weekday not in terms.order_days:
-        return 0, ""
     if has >= found.order_up_to or (terms.policy == "sS" and has > found.reorder_point):
         return 0, ""
+    if weekday not in terms.order_days:
+        next_day = day_name[(weekday - 1 + terms.days_to_next_review(weekday)) % 7]
+        return 0, f"{there}, {found.reorder_point:.3g} are needed {until}: to be ordered on {next_day}."
     room = math.inf if terms.max_stock is None else terms.max_stock - has
     packs = in_packs(found.order_up_to - has, terms, room)
     if not packs:

@@ -215,7 +215,8 @@ def follow(held: OpenAnomaly | None, finding: Finding | None, at: int) -> OpenAn
     if held is None:
         return None
     calm_since = at if held.calm_since is None else held.calm_since
-    calm = NOTE_CALM_MS if held.finding.severity == "INFO" else CALM_MS[held.finding.type]
+    is_note = held.finding.severity == "INFO" and held.finding.type not in STOCK_TYPES
+    calm = NOTE_CALM_MS if is_note else CALM_MS[held.finding.type]
     closes = at - calm_since >= calm
     return replace(held, calm_since=calm_since, closed_at=calm_since if closes else None)
 

@@ -60,7 +60,9 @@ def _show(shop: Any, lines: Any) -> None:
     )
     for line in sorted(busy, key=lambda line: (not line.fill_quantity, -line.lost_48h, -line.risk[-1], line.sku)):
         here = max(0, line.shelf) + max(0, line.backroom)
-        order = f"{line.order_quantity:g}" + (f" ({line.packs} x {line.pack:g})" if line.pack != 1 and line.packs else "")
+        order = f"{line.order_quantity:g}" + (
+            f" ({line.packs} x {line.pack:g})" if line.pack != 1 and line.packs else ""
+        )
         table.add_row(
             *(line.sku, f"{here:g}", f"{line.in_transit + line.on_order:g}"),
             *(f"{line.fill_quantity:g}" if line.fill_quantity else "", order if line.packs else ""),

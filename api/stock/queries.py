@@ -56,23 +56,6 @@ FROM (
 )
 """
 
-# What an hour of an empty shelf costs: units sold in the last 28 days over the hours in which the shop sold anything.
-RESTOCK = """
-WITH sales AS (
-    SELECT sku, quantity, toStartOfHour(timestamp) AS hour
-    FROM stock_movements FINAL
-    WHERE store_id = {store_id:String} AND kind = 'SALE' AND timestamp >= (
-        SELECT max(moved_at) - INTERVAL 28 DAY FROM stock_positions WHERE store_id = {store_id:String}
-    )
-)
-SELECT sku, gap AS action, gap_since AS since, shelf, backroom, in_transit, seen_missing,
-    greatest(0, sold) / greatest(1, (SELECT uniqExact(hour) FROM sales)) AS sales_per_hour
-FROM (SELECT * FROM stock_positions FINAL WHERE store_id = {store_id:String} AND gap != '') AS positions
-LEFT JOIN (SELECT sku, sum(quantity) AS sold FROM sales GROUP BY sku) AS sold USING (sku)
-ORDER BY sales_per_hour DESC, since, sku
-LIMIT {limit:UInt32}
-"""
-
 DISCREPANCIES = """
 SELECT sku, location, counted_at, toString(event_id) AS event_id, expected, counted, difference, actor
 FROM stock_discrepancies FINAL
@@ -104,11 +87,6 @@ async def in_transit(database: Database, store_id: str, sku: str, at: datetime) 
     """What was on its way to the store at a moment."""
     rows = await database.rows(IN_TRANSIT, {"store_id": store_id, "sku": sku, "at": at})
     return float(rows[0]["in_transit"])
-
-
-async def restock(database: Database, store_id: str, limit: int) -> list[Row]:
-    """Articles that something is to be done about, those first that cost most sales an hour."""
-    return await database.rows(RESTOCK, {"store_id": store_id, "limit": limit})
 
 
 async def discrepancies(

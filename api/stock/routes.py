@@ -79,26 +79,6 @@ class Ledger(BaseModel):
     movements: list[Entry] = Field(description="The newest first.")
 
 
-class Task(BaseModel):
-    """Something to do about one article."""
-
-    sku: str
-    action: Literal["FILL_SHELF", "ORDER", "COUNT"]
-    since: datetime = Field(description="Since when it is so.")
-    shelf: float
-    backroom: float
-    in_transit: float
-    sales_per_hour: float = Field(description="Units at risk: sold in an hour of the last 28 days, on the mean.")
-    reason: str
-
-
-class Restock(BaseModel):
-    """What to do in a shop now, that first which costs most sales."""
-
-    store_id: str
-    tasks: list[Task]
-
-
 class Discrepancy(BaseModel):
     """What a count found beside what the ledger held."""
 
@@ -198,32 +178,6 @@ async def get_ledger(
         in_transit=await queries.in_transit(database, store_id, sku, moment),
         movements=[Entry(**entry) for entry in entries],
     )
-
-
-@router.get(
-    "/stores/{store_id}/restock",
-    summary="What to do now, in order",
-    responses=_PROBLEMS,
-)
-async def get_restock(database: DatabaseDep, store_id: StoreIdPath, limit: Limit = 200) -> Restock:
-    """Shelves to fill from the back, articles to order, and those to count because the ledger cannot be right."""
-    rows = await queries.restock(database, store_id, limit)
-    if not rows and not await queries.positions(database, store_id, "", "", 1):
-        await known_store(database, store_id)
-    return Restock(store_id=store_id, tasks=[Task(reason=_reason(row), **row) for row in rows])
-
-
-def _reason(row: dict[str, Any]) -> str:
-    shelf, backroom, coming = row["shelf"], row["backroom"], row["in_transit"]
-    match row["action"]:
-        case "FILL_SHELF":
-            return f"The shelf is empty and {backroom:g} are in the back: fill it."
-        case "ORDER":
-            on_the_way = f"; {coming:g} are on their way" if coming > 0 else ""
-            return f"Neither the shelf nor the back has any{on_the_way}: order it."
-        case _ if row["seen_missing"] and shelf > 0:
-            return f"A photo of the shelf shows none, and the ledger holds {shelf:g}: count it."
-    return f"The ledger holds {min(shelf, backroom):g}, which cannot be: count it."
 
 
 @router.get(

@@ -12,8 +12,13 @@ from stream_processors.anomalies import Finding
 
 #: A stock-out is announced when it is as likely as not within 48 hours, and over when it is less than half as likely as that.
 OPENS_AT, CLOSES_AT = 0.5, 0.25
-#: And critical when it is nearly certain before the same time tomorrow; again with a gap between the two.
-CRITICAL_AT, CALMER_AT = 0.8, 0.6
+#: A warning when it is nearly certain before the same time tomorrow, again with a gap between the two, of what sells fast. The rest
+#: are notes: of thousands of articles some are always about to run out, and a wall that is always red tells nothing.
+WARNS_AT, CALMS_AT = 0.8, 0.6
+FAST = 10.0
+"""Units in 48 hours."""
+#: And of one shop only so many at a time, those that lose most.
+MOST = 20
 #: Of what sells less than this in 48 hours nobody is warned: every shop has hundreds of articles that are down to their last one.
 WORTH_SAYING = 1.0
 
@@ -77,8 +82,10 @@ def detect(
         held: the SKUs of stock-outs that are announced already, and how severe they are said to be.
     """
     known = dict(held)
-    found = [_stockout(calendar, one, known.get(one.sku)) for one in at_risk]
-    return [*map(_negative, negative), *(one for one in found if one is not None), *map(_drift, drifting)]
+    # Those that are told stay told until they are over.
+    ranked = sorted(at_risk, key=lambda one: (one.sku not in known, -one.lost_48h, one.sku))
+    found = [finding for one in ranked if (finding := _stockout(calendar, one, known.get(one.sku))) is not None]
+    return [*map(_negative, negative), *found[: max(MOST, len(known))], *map(_drift, drifting)]
 
 
 def _drift(one: Drift) -> Finding:
@@ -117,7 +124,7 @@ def _negative(one: Negative) -> Finding:
     return Finding(
         "NEGATIVE_STOCK",
         one.sku,
-        "WARN",
+        "INFO",
         f"The ledger holds {' and '.join(places)} of {one.sku}, which cannot be.",
         "Count it; then look for a delivery or a filled shelf that nobody wrote down.",
         min(one.shelf, one.backroom),
@@ -130,7 +137,7 @@ def _negative(one: Negative) -> Finding:
 def _stockout(calendar: StoreCalendar, one: AtRisk, held: Severity | None) -> Finding | None:
     if one.expected_48h < WORTH_SAYING or one.risk_48h < (OPENS_AT if held is None else CLOSES_AT):
         return None
-    is_critical = one.risk_24h >= (CALMER_AT if held == "CRITICAL" else CRITICAL_AT)
+    warns = one.expected_48h >= FAST and one.risk_24h >= (CALMS_AT if held == "WARN" else WARNS_AT)
     coming = f"; {one.coming:g} are on the way" if one.coming > 0 else ""
     if one.on_hand <= 0:
         words = (
@@ -148,7 +155,7 @@ def _stockout(calendar: StoreCalendar, one: AtRisk, held: Severity | None) -> Fi
     return Finding(
         "STOCKOUT_RISK",
         one.sku,
-        "CRITICAL" if is_critical else "WARN",
+        "WARN" if warns else "INFO",
         words,
         f"{order} ask another shop for some, or put something else in its place.",
         # In steps: a row and a message for every per cent would tell nobody anything.

@@ -134,12 +134,12 @@ def test_what_to_do_now_in_order(worker: None, api: TestClient) -> None:
     assert answer.json()["processed"] is True
     tasks = api.get("/stores/YORK/restock").json()["tasks"]
     assert [(task["sku"], task["action"], round(task["sales_per_hour"], 2)) for task in tasks] == [
-        ("MIXED", "COUNT", 3.67),
         ("EMPTY", "FILL_SHELF", 3.33),
+        ("MIXED", "COUNT", 3.67),
         ("GONE", "ORDER", 3.0),
     ]
-    assert tasks[0]["reason"] == "The ledger holds -2, which cannot be: count it."
-    assert tasks[1]["since"] == "2026-03-03T10:40:00Z"
+    assert tasks[1]["reason"] == "The ledger holds -2, which cannot be: count it."
+    assert tasks[0]["since"] == "2026-03-03T10:40:00Z"
     assert api.get("/stores/NOWHERE/restock").status_code == 404
 
 

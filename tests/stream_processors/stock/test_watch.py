@@ -44,7 +44,7 @@ def outlook(shop: Shop, minute: int, risk: float, on_hand: float = 5, **changes:
         "protected_days": 3,
         "service_level": 0.95,
         "policy": "sS",
-        "expected_48h": 8,
+        "expected_48h": 12,
         "lost_48h": 3,
         "risk": [risk] * 48,
         "model": "test",
@@ -92,12 +92,12 @@ async def test_a_risk_opens_changes_and_closes_once(shop: Shop) -> None:
         looks.look([shop.store])
         looks.look([shop.store])
     assert said(shop) == [
-        ("STOCKOUT_RISK", "OPENED", "WARN"),
-        ("STOCKOUT_RISK", "CHANGED", "CRITICAL"),
+        ("STOCKOUT_RISK", "OPENED", "INFO"),
         ("STOCKOUT_RISK", "CHANGED", "WARN"),
-        ("STOCKOUT_RISK", "CLOSED", "WARN"),
+        ("STOCKOUT_RISK", "CHANGED", "INFO"),
+        ("STOCKOUT_RISK", "CLOSED", "INFO"),
     ]
-    assert rows(shop) == [("STOCKOUT_RISK", "A", "WARN", False, "CLOSED")]
+    assert rows(shop) == [("STOCKOUT_RISK", "A", "INFO", False, "CLOSED")]
 
 
 async def test_stock_below_nothing_is_told_until_it_is_counted(shop: Shop) -> None:
@@ -107,10 +107,10 @@ async def test_stock_below_nothing_is_told_until_it_is_counted(shop: Shop) -> No
     assert shop.store in StockHistory(shop.client).stores_in_trouble()
     await shop.read(shop.move("SALE", 1, 20))
     looks.look([shop.store])
-    assert rows(shop) == [("NEGATIVE_STOCK", "A", "WARN", True, "OPEN WARN")]
+    assert rows(shop) == [("NEGATIVE_STOCK", "A", "INFO", True, "OPEN INFO")]
     await shop.read(shop.move("COUNT", 7, 30))
     looks.look([shop.store])
-    assert said(shop) == [("NEGATIVE_STOCK", "OPENED", "WARN"), ("NEGATIVE_STOCK", "CLOSED", "WARN")]
+    assert said(shop) == [("NEGATIVE_STOCK", "OPENED", "INFO"), ("NEGATIVE_STOCK", "CLOSED", "INFO")]
     assert shop.store not in StockHistory(shop.client).stores_in_trouble()
 
 

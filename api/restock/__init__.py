@@ -1,0 +1,1 @@
+"""What a shop is to do about its stock today, and what will run out."""
