@@ -21,6 +21,7 @@ ROOMS = (
     "grafana",
     "infra",
     "producers",
+    "replenishment",
     "schemas",
     "stream_processors",
 )

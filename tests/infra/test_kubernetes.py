@@ -484,7 +484,13 @@ if _kustomizes():
         documents = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(built)}
         files = documents["ClickHouseInstallation", "aisleflow"]["spec"]["configuration"]["files"]
         assert files["users.d/aisleflow.xml"] == (ROOT / "infra/clickhouse/users.xml").read_text()
-        for part, user in (("worker", "worker"), ("stock-worker", "worker"), ("restock", "restock"), ("api", "api"), ("gate", "gate")):
+        for part, user in (
+            ("worker", "worker"),
+            ("stock-worker", "worker"),
+            ("restock", "restock"),
+            ("api", "api"),
+            ("gate", "gate"),
+        ):
             [container] = _containers(documents["Deployment", part])
             variables = {one["name"]: one.get("value") for one in container["env"]}
             assert variables["AISLEFLOW_KAFKA_USER"] == f"aisleflow-{user}"
