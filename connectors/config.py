@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -18,6 +18,23 @@ from connectors.rest import Push, Resource, RestSource, RestTarget
 from schemas.events import as_problem
 
 MOST_BYTES = 1_048_576
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose words are words: no and on are no truth values, 2026-03-03 no date, and branch 017 is not branch 15."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [
+            (tag, pattern)
+            for tag, pattern in found
+            if tag.removeprefix("tag:yaml.org,2002:") not in ("bool", "timestamp", "int")
+        ]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^-?(?:0|[1-9][0-9]*)$"), list("-0123456789"))
 
 
 class Config(Strict):
@@ -64,7 +81,7 @@ def load(path: Path) -> Config:
         text = path.read_bytes()
         if len(text) > MOST_BYTES:
             raise ConnectError(f"{path} is larger than {MOST_BYTES:,} bytes")
-        return Config.model_validate(_texts(yaml.safe_load(text)))
+        return Config.model_validate(yaml.load(text, _Loader))  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConnectError(f"{path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
@@ -73,16 +90,6 @@ def load(path: Path) -> Config:
         where, why = as_problem(error)
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ConnectError(f"{path}: {where + ': ' if where else ''}{why}{more}") from None
-
-
-def _texts(config: Any) -> Any:
-    """YAML reads 101 as a number; as a key or value of a lookup it is a name."""
-    if isinstance(config, dict) and isinstance(config.get("lookups"), dict):
-        config["lookups"] = {
-            str(name): {str(key): str(value) for key, value in table.items()} if isinstance(table, dict) else table
-            for name, table in config["lookups"].items()
-        }
-    return config
 
 
 @dataclass(frozen=True)

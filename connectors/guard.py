@@ -35,9 +35,11 @@ def is_allowed(address: Address, private: bool) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_allowed(inner, private)
+    if address.is_loopback:  # ::1 counts as reserved, too
+        return private
     if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
         return False
-    return address.is_global or (private and (address.is_private or address.is_loopback))
+    return address.is_global or (private and address.is_private)
 
 
 class _Stream(httpcore.NetworkStream):

@@ -25,10 +25,19 @@ from schemas.reading import Refusal, read_product, store_in
 from schemas.topics import PRODUCTS, TOPICS
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "aisleflow:connector")
-Lookup = dict[str, str]
 Destination = Literal["stock-movements", "transactions", "orders", "prices", "products"]
 #: Of these texts a number is made, so that ``12`` and ``"12"`` name one article.
 _KEPT_AS_THEY_ARE = (str, dict, list)
+
+
+def _texts(table: Any) -> Any:
+    """YAML reads 101 as a number, but it is a name here."""
+    if not isinstance(table, dict):
+        return table
+    return {str(key): value if isinstance(value, (dict, list)) else str(value) for key, value in table.items()}
+
+
+Lookup = Annotated[dict[str, str], BeforeValidator(_texts)]
 
 
 class Strict(BaseModel):
@@ -127,9 +136,9 @@ class Value(Strict):
         found = self.const if self.const is not None else self._found(record)
         if found is not None and self.lookup is not None:
             table = self.lookup if isinstance(self.lookup, dict) else lookups[self.lookup]
-            named = f"{self.lookup!r}" if isinstance(self.lookup, str) else "its table"
+            named = f"the lookup {self.lookup!r}" if isinstance(self.lookup, str) else "its lookup"
             if (known := table.get(str(found))) is None and self.default is None:
-                raise ValueError(f"the lookup {named} does not know {str(found)[:64]!r}")
+                raise ValueError(f"{named} does not know {str(found)[:64]!r}")
             found = known
         if found is None:
             return self.default
