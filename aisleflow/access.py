@@ -24,7 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from aisleflow.clients import kafka_config
 from aisleflow.settings import Settings
-from schemas.topics import ALERTS, DELIVERIES, DOOR, QUESTIONS, STOCK_OUTLOOK, TOPICS
+from schemas.topics import ALERTS, DELIVERIES, DOOR, FORECAST_ACCURACY, FORECASTS, QUESTIONS, STOCK_OUTLOOK, TOPICS
 
 TIMEOUT_S = 30.0
 #: The topics that connectors publish to.
@@ -72,6 +72,7 @@ def parts_grants(settings: Settings) -> Iterator[Grant]:
         yield from (Grant("connect", WRITE, prefix + topic) for topic in (name, f"{name}.dlq"))
     yield from (Grant(user, WRITE, f"{prefix}{DELIVERIES.dead_letters}") for user in ("connect", "webhooks"))
     yield Grant("restock", WRITE, prefix + STOCK_OUTLOOK.name)
+    yield from (Grant("forecasts", WRITE, prefix + topic.name) for topic in (FORECASTS, FORECAST_ACCURACY))
     for name in TOPICS:
         yield from (Grant("cli", operation, prefix + name) for operation in (READ, WRITE))
     for user, operation in (

@@ -14,6 +14,7 @@ from aisleflow.commands import (
     dead_letters,
     demo,
     doctor,
+    forecast,
     gate,
     grafana,
     layout,
@@ -49,6 +50,7 @@ app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(worker.worker)
 app.command()(gate.gate)
+app.command()(forecast.forecast)
 app.command()(rederive.rederive)
 app.command()(backup.backup)
 app.command()(backup.restore)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 CLICKHOUSE_DATABASE = "aisleflow"
 #: Our own users at a secured Kafka, beside those that may do everything; aisleflow/access.py says what each may.
-KAFKA_PARTS = ("worker", "gate", "api", "restock", "simulator", "cli", "connect", "webhooks")
+KAFKA_PARTS = ("worker", "gate", "api", "restock", "forecasts", "simulator", "cli", "connect", "webhooks")
 
 
 class SecretsError(RuntimeError):

@@ -257,8 +257,8 @@ class Supervisor:
         return found.model_copy(update={"clickhouse_url": url})
 
     def programs(self) -> list[Part]:
-        """The workers, what works out what to restock, the API, the gate where Kafka is secured, and the webhooks where any is
-        registered.
+        """The workers, what forecasts and what works out what to restock, the API, the gate where Kafka is secured, and the webhooks
+        where any is registered.
         """
         settings = self.settings
         found = [self._worker(index) for index in range(settings.workers)]
@@ -266,6 +266,9 @@ class Supervisor:
         found.append(Part("restock", aisleflow_command("restock"), environment(self._reading("restock"))))
         if settings.kafka_secure:
             found.append(Part("gate", aisleflow_command("gate"), environment(self.kafka_as("gate"))))
+        found.append(
+            Part("forecasts", aisleflow_command("forecast", "--follow"), environment(self._reading("forecasts")))
+        )
         if has_webhooks(settings):
             found.append(Part("webhooks", aisleflow_command("webhooks", "run"), environment(self.kafka_as("webhooks"))))
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared

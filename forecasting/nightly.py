@@ -6,6 +6,8 @@ accuracy: a shop whose newest accuracy knows of yesterday is done. So a run that
 
 from __future__ import annotations
 
+import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,10 +17,11 @@ from typing import Any
 
 import numpy as np
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Producer
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from aisleflow import log
-from aisleflow.clients import produce, raise_on
+from aisleflow.clients import clickhouse_client, kafka_producer, produce, raise_on
 from aisleflow.settings import Settings
 from forecasting import drift, sales
 from forecasting.drift import Accuracy, Live
@@ -35,6 +38,7 @@ HORIZON = 28
 """Days from today on that are forecast."""
 AT_ONCE = 200
 """Series that a model is asked for at once: enough for its speed, few enough for memory."""
+LOOK_EVERY_S = 300.0
 LINES = 400
 SETTLING = timedelta(minutes=30)
 """After midnight, what tills send late may still come."""
@@ -56,15 +60,15 @@ WHERE store_id = {store_id:String} AND day >= {since:Date} GROUP BY sku HAVING d
 """
 # The forecast that was made just before the window: of those that knew no day of it, the one that knew most.
 _PUBLISHED = """
-SELECT sku, groupArray((toUInt16(day), mean, q025, q975)) AS days, any(scale) AS scale, any(backtest_errors) AS errors
+SELECT sku, groupArray((day_number, told.1, told.2, told.3)) AS days, any(told.4) AS scale, any(told.5) AS errors
 FROM (
-    SELECT sku, day, argMax((mean, q025, q975, scale, backtest_errors), (history_end, made_at)) AS newest,
-        newest.1 AS mean, newest.2 AS q025, newest.3 AS q975, newest.4 AS scale, newest.5 AS backtest_errors
+    SELECT sku, toUInt16(day) AS day_number,
+        argMax((mean, q025, q975, forecasts.scale, backtest_errors), (history_end, made_at)) AS told
     FROM forecasts
     WHERE store_id = {store_id:String} AND day >= {first:Date} AND day <= {last:Date} AND history_end < {first:Date}
       AND backtest_days = {window:UInt8}
-    GROUP BY sku, day
-    ORDER BY sku, day
+    GROUP BY sku, day_number
+    ORDER BY sku, day_number
 )
 GROUP BY sku
 """
@@ -79,6 +83,12 @@ class Run:
     forecasts: int
     drifting: int
     seconds: float
+
+    @property
+    def told(self) -> str:
+        """The same in a line for people."""
+        drifting = f", {self.drifting} of them drift" if self.drifting else ""
+        return f"{self.store_id}: {self.forecasts:,} articles forecast from sales until {self.last_day} in {self.seconds:.1f} s{drifting}"
 
 
 def due(
@@ -112,6 +122,7 @@ def run(
     calendar: StoreCalendar,
     today: date,
     horizon: int = HORIZON,
+    model: str = "",
 ) -> Run:
     """Forecast all that a shop sells and publish it; then say how the forecasts of a week ago did.
 
@@ -134,7 +145,7 @@ def run(
     for number in range(0, len(found), AT_ONCE):
         part = found[number : number + AT_ONCE]
         questions = [Question(one.series, horizon, warnings=one.warnings) for one in part]
-        for history, answer in zip(part, serving.answer(questions), strict=True):
+        for history, answer in zip(part, serving.answer(questions, model), strict=True):
             _publish(
                 settings,
                 producer,
@@ -147,7 +158,7 @@ def run(
     for event in accuracy_events(store_id, yesterday, made_at, accuracies, published):
         _publish(settings, producer, topics.FORECAST_ACCURACY.name, store_id, dump(event))
     if left := producer.flush(30):
-        raise RuntimeError(f"Kafka did not take {left} records in 30 s")
+        raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, f"Kafka did not take {left} records in 30 s"))
     drifting = sum(one.drifts for one in accuracies.values())
     done = Run(store_id, yesterday, published, drifting, time.monotonic() - began)
     logger.info(
@@ -241,8 +252,40 @@ def _publish(settings: Settings, producer: Producer, topic: str, store_id: str, 
     producer.poll(0)
 
 
-def follow(forecast_due: Callable[[], None], every_s: float) -> None:
-    """Forecast what is due, for ever."""
-    while True:
-        forecast_due()
-        time.sleep(every_s)
+def forecast(
+    settings: Settings,
+    horizon: int = HORIZON,
+    *,
+    again: bool = False,
+    only: str | None = None,
+    model: str = "",
+    report: Callable[[Run], None] = lambda _: None,
+) -> list[Run]:
+    """Run every shop that is due; ``report`` hears of each as it is done.
+
+    Raises:
+        ClickHouseError, KafkaException: a part is away; what was done stays done.
+        LookupError: there is no such model.
+    """
+    runs = []
+    with clickhouse_client(settings) as client:
+        found = list(due(client, datetime.now(UTC), again=again, only=only))
+        if found:
+            serving, producer = Serving(settings.models), kafka_producer(settings)
+            for calendar, today in found:
+                runs.append(run(settings, client, producer, serving, calendar, today, horizon, model))
+                report(runs[-1])
+    return runs
+
+
+def follow(settings: Settings, command: list[str], stop: threading.Event) -> None:
+    """Look every few minutes whether a shop is due, and then run ``command``, so that what a night takes is free again by day."""
+    while not stop.is_set():
+        try:
+            with clickhouse_client(settings) as client:
+                is_due = next(iter(due(client, datetime.now(UTC))), None) is not None
+            if is_due:
+                subprocess.run(command, check=False)  # noqa: S603 - ourselves
+        except (ClickHouseError, OSError, ValueError) as error:
+            logger.warning("forecasts_wait", error=str(error)[:300])
+        stop.wait(LOOK_EVERY_S)
