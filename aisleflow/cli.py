@@ -5,6 +5,7 @@ import typer
 from aisleflow.commands import (
     analysts,
     api,
+    ask,
     backup,
     camera,
     capacity,
@@ -55,6 +56,7 @@ app.command()(rederive.rederive)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(api.api)
+app.command()(ask.ask)
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(publish.app, name="publish")

@@ -41,7 +41,15 @@ from producers.simulator.answers import World
 from producers.simulator.shops import Shop, make_shops
 from producers.simulator.stock import StockDays
 from producers.simulator.stream import stream
-from schemas.topics import DERIVED_TOPICS, PRODUCTS, STOCK_MOVEMENTS, STOCK_TOPICS, STORE_LAYOUTS, TRANSACTIONS
+from schemas.topics import (
+    DERIVED_TOPICS,
+    PRODUCTS,
+    STOCK_MOVEMENTS,
+    STOCK_TOPICS,
+    STORE_LAYOUTS,
+    TRANSACTIONS,
+    VISIT_EVENTS,
+)
 
 HERE = Path(__file__).parent
 SETS = {"held out": "questions_held_out.yaml", "tuned on": "questions_tuned.yaml"}
@@ -141,7 +149,7 @@ def records() -> list[Sent]:
     days = [VISITS_SINCE + timedelta(days=n) for n in range(VISIT_DAYS)]
     for message in stream(made, days, 4, until_ms=now_ms):
         value = message.value
-        if message.at_ms > now_ms:
+        if message.at_ms > now_ms or message.topic not in (VISIT_EVENTS.name, TRANSACTIONS.name):
             continue
         if message.topic == TRANSACTIONS.name:  # the stock has receipts of its own, with lines
             value = json.dumps({**json.loads(value), "lines": []}).encode()

@@ -218,7 +218,7 @@ def _named(row: Row, names: Names) -> Row:
         found[column] = value
         if column == "store_id":
             found["shop"] = names.shop(value)
-        if column == "sku" and "product" not in row:
+        if column == "sku":
             known = names.products.get(value)
             found["product"] = known.name if known else ""
     return found

@@ -108,7 +108,7 @@ IGNORED = _words(
     whole in our at your up out off down no yes ok okay hi thanks thank mean so far average avg mean typical per
     cent go goes went make makes come comes look looks looking right moment current currently today's shop's own
     till checkout counter cash register door entrance front floor retail company chain business according based
-    versus compared compare against between ones other others each both either long often high big large well
+    versus compared compare against between ones other others open each both either long often high big large well
     badly good bad great more less few lot lots highest exactly roughly approximately
     """
 )

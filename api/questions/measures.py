@@ -188,6 +188,7 @@ class Measure:
         value: the SQL of the figure; of a list, the SQL of its columns.
         phrases: what people call it, parted by |. With *, the word alone says little: it decides only where nothing else does.
         where: which rows of the source.
+        current: which of them where no time is named.
         order: of a list: its order.
         extra: a further column that figures must be told apart by.
         listed: "what was delivered" asks for the articles, "how much" for the sum.
@@ -204,6 +205,7 @@ class Measure:
     phrases: str
     examples: tuple[str, ...]
     where: str = ""
+    current: str = ""
     order: str = ""
     extra: str = ""
     listed: bool = False
@@ -568,11 +570,11 @@ MEASURES: dict[str, Measure] = {
     ),
     "alerts": Measure(
         "alerts",
-        "What was out of the ordinary and is not over: queues, conversion, dead zones, cameras, silence.",
+        "What was out of the ordinary, and is not over where no time is named: queues, conversion, dead zones, cameras, silence.",
         *("alerts", "list", "anomalies", "store_id, severity, type, subject, message, suggested_action, detected_at"),
         phrases="alert|anomaly|warning|alarm|open alert|out of the ordinary|what is wrong|wrong|problem",
         examples=("Which alerts are open in {shop}?",),
-        where="isNull(closed_at)",
+        current="isNull(closed_at)",
         order="multiIf(severity = 'CRITICAL', 0, severity = 'WARN', 1, 2), detected_at DESC, store_id",
     ),
 }

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import anyio
 import anyio.to_thread
 import orjson
 import urllib3
@@ -149,8 +150,18 @@ class Translator:
     async def _ask(self, task: str, told: dict[str, Any]) -> bytes | None:
         """What the model says, or None: it is away, too slow, or says nothing that can be read."""
         try:
-            return await anyio.to_thread.run_sync(self._post, task, told)
-        except (urllib3.exceptions.HTTPError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            # One that sends a byte now and then would never be too slow for urllib3.
+            with anyio.fail_after(self.timeout_s):
+                return await anyio.to_thread.run_sync(self._post, task, told, abandon_on_cancel=True)
+        except (
+            urllib3.exceptions.HTTPError,
+            TimeoutError,
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            AttributeError,
+        ) as error:
             logger.warning("model_away", error=f"{type(error).__name__}: {error}"[:300])
             return None
 

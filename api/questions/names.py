@@ -156,6 +156,9 @@ class Names:
         return found
 
     @cached_property
-    def vocabulary(self) -> frozenset[str]:
-        """Every word that a name has."""
-        return frozenset(word for words in self.index for word in words)
+    def vocabulary(self) -> dict[str, str]:
+        """Every word that a name has: its stem, and as it is written."""
+        called = [*self.stores.values(), *self.zones.values(), *self.categories]
+        called += [product.name for product in self.products.values()]
+        written = {stem(word): word for name in called for word in split(name)}
+        return {word: written.get(word, word) for words in self.index for word in words}

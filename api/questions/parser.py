@@ -107,14 +107,14 @@ def _corrected(raw: Sequence[str], names: Names) -> tuple[list[str], tuple[tuple
     from rapidfuzz import process
     from rapidfuzz.distance import OSA
 
-    known = vocabulary() | names.vocabulary
+    known = vocabulary() | names.vocabulary.keys()
     words: list[str] = []
     changed = []
     for word in raw:
         right = word
         # Two words written as one are found as one: "backroom", "back room".
         if stem(word) not in known and word not in known and len(word) >= 4 and word.isalpha():
-            choices = names.vocabulary | SHORT if len(word) == 4 else known
+            choices = names.vocabulary.keys() | SHORT if len(word) == 4 else known
             most = 1 if len(word) < 7 else 2
             near = process.extract(
                 stem(word),
@@ -126,7 +126,7 @@ def _corrected(raw: Sequence[str], names: Names) -> tuple[list[str], tuple[tuple
             close = [(match, distance) for match, distance, _ in near if len(word) > 5 or match[0] == word[0]]
             if close:
                 right = min(close, key=lambda found: (found[1], found[0] not in names.vocabulary, found[0]))[0]
-                changed.append((word, right))
+                changed.append((word, names.vocabulary.get(right, right)))
         words.append(right)
     return words, tuple(changed)
 

@@ -12,7 +12,7 @@ from api.questions.query import MOST_ROWS, Query
 
 TIME_DIMENSIONS = ("day", "weekday", "hour")
 _COLUMNS = {"shop": "store_id", "zone": "zone_id"}
-_PRODUCTS = "(SELECT sku AS product_sku, name AS product, category FROM products_final) AS products"
+_PRODUCTS = "(SELECT sku AS product_sku, category FROM products_final) AS products"
 
 
 class QueryError(ValueError):
@@ -89,7 +89,9 @@ def compile_query(query: Query, now: datetime) -> Statement:
         where.append("gap = {action:String}")
         parameters["action"] = query.action
     where += _span(query, source, parameters)
-    if "category" in query.by or (measure.kind == "list" and not query.count and source.sku):
+    if measure.current and query.from_day is None and query.since is None:
+        where.append(measure.current)
+    if "category" in query.by:
         relation = f"{relation}\n    LEFT JOIN {_PRODUCTS} ON sku = product_sku"
     limit = min(query.top or MOST_ROWS, MOST_ROWS)
     parameters["limit"] = limit + 1 if query.top is None else limit
@@ -101,9 +103,8 @@ def compile_query(query: Query, now: datetime) -> Statement:
 def _body(query: Query, measure: Measure, source: Source, relation: str, where: Sequence[str]) -> list[str]:
     condition = [f"WHERE {' AND '.join(where)}"] if where else []
     if measure.kind == "list" and not query.count:
-        product = ", product" if source.sku else ""
         return [
-            f"SELECT {measure.value}{product}",
+            f"SELECT {measure.value}",
             f"FROM {relation}",
             *condition,
             f"ORDER BY {measure.order}",
@@ -181,4 +182,4 @@ def _moment(moment: datetime) -> str:
 def _filled(text: str, places: dict[str, str]) -> str:
     for name, fill in places.items():
         text = text.replace(f"{{{name}}}", fill)
-    return text
+    return text.replace("WHERE 1 AND ", "WHERE ").replace("    WHERE 1\n", "").replace("WHERE 1 GROUP", "GROUP")

@@ -28,7 +28,7 @@ def sentence(query: Query, names: Names, now: datetime) -> str:
     if query.zones:
         words.append(f"in the zone {_listed([names.zones.get(zone) or zone for zone in query.zones])}")
     words.append(f"in {_listed([names.shop(store) for store in query.stores])}" if query.stores else "in all shops")
-    text = " ".join(words)
+    text = ", ".join(words)
     if when := window(query, now):
         text += f", {when}"
     if query.order:
@@ -93,3 +93,33 @@ def near(question: str, names: Names) -> list[str]:
         question.lower()[:300], [text.lower() for text in known], scorer=fuzz.token_set_ratio, limit=NEAR
     )
     return [known[place] for _, _, place in found]
+
+
+_HEADINGS = {"store_id": "shop id", "sku": "SKU", "sales_a_day": "sold a day", "zone_id": "zone"}
+_UNITS = {"%": "share", "currency": "amount", "s": "seconds", "min": "minutes"}
+
+
+def heading(column: str, unit: str) -> str:
+    """What stands over a column of an answer."""
+    return _UNITS.get(unit, unit) if column == "value" and unit else _HEADINGS.get(column, column.replace("_", " "))
+
+
+def cell(column: str, value: object, unit: str) -> str:
+    """A value of an answer for people: shares as percent, weekdays by name, times to the minute."""
+    if value is None:
+        return "–"
+    if column == "weekday" and isinstance(value, int):
+        return WEEKDAYS[value - 1].capitalize()
+    if column == "hour" and isinstance(value, int):
+        return f"{value}:00"
+    if column == "value" and unit == "%" and isinstance(value, int | float):
+        return f"{value * 100:.2f} %"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,.2f}" if unit == "currency" and column == "value" else f"{value:,.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    if isinstance(value, str) and len(value) > 18 and value[10:11] == "T":
+        return value[:16].replace("T", " ") + " UTC"
+    return str(value)

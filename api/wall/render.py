@@ -377,6 +377,7 @@ EMPTY = """
 """
 
 
+PAGES = '<a class="back" href="/stock">Stock</a><a class="back" href="/ask">Ask</a>'
 BACK = '<a class="back" href="/">‹ All shops</a>'
 UNKNOWN_SHOP = """
 <div class="empty"><h1>This shop is not known</h1><p>No event, transaction or layout of it has arrived.</p></div>

@@ -130,7 +130,9 @@ class _Card:
 
 def _wall(kiosk: bool) -> Show:
     """The page of all shops; returns what puts a snapshot on it."""
-    header = Region(tag="header", classes="")
+    with ui.element("header"):
+        header = Region()
+        Region().show("" if kiosk else render.PAGES)
     banner = Region()
     empty = Region()
     board = ui.element("div").classes("board")
