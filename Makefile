@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision training demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages
+.PHONY: help install vision training demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages bench-questions
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -88,6 +88,9 @@ bench-decoding: install ## How fast records are read
 
 bench-anomalies: install $(PEERS_INSTALLED) ## False alarms, recall and time to detection over simulated months, beside scikit-learn (3 minutes of CPU)
 	$(BIN)/python -m benchmarks.anomalies $(BENCH_ARGS)
+
+bench-questions: install ## 150 written questions about six simulated shops, answers against the simulator's truth (4 minutes)
+	$(BIN)/python -m benchmarks.questions $(BENCH_ARGS)
 
 bench-stages: install ## What each stage of a worker costs an event
 	$(BIN)/python -m benchmarks.stages $(BENCH_ARGS)

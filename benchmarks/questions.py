@@ -35,6 +35,7 @@ from aisleflow.settings import Settings
 from api.database import Database
 from api.questions.answers import Answer, Asker, answer
 from api.questions.catalogue import Catalogue
+from api.questions.measures import MEASURES
 from benchmarks._parts import Part, kafka_and_clickhouse
 from benchmarks._report import report
 from producers.simulator.answers import World
@@ -588,6 +589,17 @@ def publish(settings: Settings, sent: Sequence[Sent]) -> None:
         raise RuntimeError("Kafka did not take everything")
 
 
+def with_measures(page: str) -> str:
+    """A page with the table of what can be asked as it is now."""
+    rows = ["| measure | means | by | for example |", "| --- | --- | --- | --- |"]
+    for measure in MEASURES.values():
+        example = measure.examples[0].format(shop="Leeds", sku="22423", category="milk")
+        unit = f" ({measure.unit})" if measure.kind != "list" else ""
+        rows.append(f"| {measure.title}{unit} | {measure.definition} | {', '.join(measure.dimensions)} | {example} |")
+    head, rest = page.split("--measures` -->\n", 1)
+    return f"{head}--measures` -->\n\n{chr(10).join(rows)}\n\n<!-- end{rest.split('<!-- end', 1)[1]}"
+
+
 def main() -> None:
     """Ask, judge, report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -595,7 +607,12 @@ def main() -> None:
     parser.add_argument(
         "--show", action="store_true", help="print each wrong answer; never use it on those held out to improve"
     )
+    parser.add_argument("--measures", action="store_true", help="only write the table of docs/questions.md anew")
     chosen = parser.parse_args()
+    if chosen.measures:
+        page = HERE.parent / "docs" / "questions.md"
+        page.write_text(with_measures(page.read_text()))
+        return
     sets = {
         name: yaml.safe_load((HERE / file).read_text()) for name, file in SETS.items() if chosen.only in (name, "all")
     }

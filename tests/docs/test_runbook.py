@@ -62,6 +62,7 @@ def test_every_entry_has_cause_and_fix() -> None:
 ELSEWHERE = re.compile(
     r"BadParameter|ValueError|TypeError|KeyError|LookupError|HTTPException|StatementError|_refusal|UnavailableError|ProblemError"
     r"|DialectError|VersionError|_BadRowError|EOFError|Exit"
+    r"|NotUnderstood|Refused|TimeError|QueryError"  # an asker is told, in the answer
 )
 
 

@@ -59,24 +59,34 @@ def stored(clickhouse: str, make_world: Callable[..., Settings]) -> Settings:
     """Two shops, three articles and a day, in a database of its own."""
     settings = make_world(None, clickhouse)
     midnight = AT - timedelta(hours=12)
+    zones = '{"zones": [{"zone_id": "DAIRY", "type": "SHELF", "name": "Dairy"}]}'
+    article = {"gtin": "", "unit": "pcs", "pack": 1, "timestamp": AT, "received_at": AT}
+    here = {"business_day": DAY, "started_at": AT}
+    gave_up = {"joined_queue": True, "abandoned_queue": True}
     fill(
         settings,
         store_layouts=[
-            {**layout("ST1001", '{"zones": [{"zone_id": "DAIRY", "type": "SHELF", "name": "Dairy"}]}', "Europe/London", "GBP"), "name": "Leeds Briggate"},
+            {**layout("ST1001", zones, "Europe/London", "GBP"), "name": "Leeds Briggate"},
             {**layout("ST1002", "{}", "Asia/Kolkata", "INR"), "name": "Mumbai Bandra"},
         ],
         products=[
-            {"sku": "10001", "name": "Whole Milk 2 L", "category": "Milk", "gtin": "", "unit": "pcs", "pack": 1, "timestamp": AT, "received_at": AT},
-            {"sku": "22423", "name": "Regency Cakestand 3 Tier", "category": "Kitchenware", "gtin": "", "unit": "pcs", "pack": 1, "timestamp": AT, "received_at": AT},
+            {"sku": "10001", "name": "Whole Milk 2 L", "category": "Milk", **article},
+            {"sku": "22423", "name": "Regency Cakestand 3 Tier", "category": "Kitchenware", **article},
         ],
         visits=[
-            visit("ST1001", "A", business_day=DAY, started_at=AT, ended_at=AT + timedelta(minutes=4), purchased=True),
-            visit("ST1001", "B", business_day=DAY, started_at=AT, ended_at=AT + timedelta(minutes=8), joined_queue=True, abandoned_queue=True),
-            visit("ST1001", "S", business_day=DAY, started_at=AT, ended_at=AT, is_staff=True, is_visitor=False),
-            visit("ST1002", "C", business_day=DAY, started_at=AT, ended_at=AT),
+            visit("ST1001", "A", **here, ended_at=AT + timedelta(minutes=4), purchased=True),
+            visit("ST1001", "B", **here, ended_at=AT + timedelta(minutes=8), **gave_up),
+            visit("ST1001", "S", **here, ended_at=AT, is_staff=True, is_visitor=False),
+            visit("ST1002", "C", **here, ended_at=AT),
         ],
-        zone_visits=[{**zone_visit("ST1001", "A", "DAIRY", 30_000), "business_day": DAY}, {**zone_visit("ST1001", "B", "DAIRY", 90_000), "business_day": DAY}],
-        queue_depth=[{**depth("ST1001", 0, people), "business_day": DAY, "timestamp": AT + timedelta(minutes=people)} for people in (2, 5, 6)],
+        zone_visits=[
+            zone_visit("ST1001", "A", "DAIRY", 30_000, business_day=DAY),
+            zone_visit("ST1001", "B", "DAIRY", 90_000, business_day=DAY),
+        ],
+        queue_depth=[
+            {**depth("ST1001", 0, people), "business_day": DAY, "timestamp": AT + timedelta(minutes=people)}
+            for people in (2, 5, 6)
+        ],
         transactions=[
             {**transaction("ST1001", "1", "10.50", currency="GBP"), "timestamp": AT},
             {**transaction("ST1001", "2", "20.00", currency=""), "timestamp": AT},
@@ -92,7 +102,11 @@ def stored(clickhouse: str, make_world: Callable[..., Settings]) -> Settings:
             # 23:00 UTC is the next day in Kolkata
             moved(7, "ST1002", "10001", "SALE", 7, AT + timedelta(hours=11)),
         ],
-        stock_positions=[held("ST1001", "10001", 4, 20, ""), held("ST1001", "22423", 0, 0, "ORDER"), held("ST1002", "10001", 9, 0, "")],
+        stock_positions=[
+            held("ST1001", "10001", 4, 20, ""),
+            held("ST1001", "22423", 0, 0, "ORDER"),
+            held("ST1002", "10001", 9, 0, ""),
+        ],
         anomalies=[{**anomaly("ST1001", 0), "detected_at": AT, "business_day": DAY}],
     )  # fmt: skip
     return as_reader(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -272,3 +273,11 @@ def test_long_windows_end_today() -> None:
     assert asked("visitors in the last 7 days") == of(
         "visitors", (NOW.date() - timedelta(days=7), NOW.date() - timedelta(days=1))
     )
+
+
+def test_the_page_lists_what_can_be_asked() -> None:
+    """`python -m benchmarks.questions --measures` writes it."""
+    from benchmarks.questions import with_measures
+
+    page = (Path(__file__).parents[3] / "docs" / "questions.md").read_text()
+    assert with_measures(page) == page
