@@ -184,6 +184,23 @@ def rows(
     return panel.filterable(False).show_header(True).cell_height(kinds.TableCellHeight.SM)
 
 
+def matrix(title: str, query: ClickHouseQuery, fields: Sequence[Field], *, says: str, empty: str) -> table.Panel:
+    """Shares as a table of two keys: the query's first column names the rows, the second the columns, the third is the share (0 to
+    1), as a number and as a colour.
+    """
+    row, column, value = fields
+    options = {"rowField": row.name, "columnField": column.name, "valueField": value.name, "emptyValue": "null"}
+    return (
+        rows(title, query, fields, says=says, empty=empty)
+        .unit("percentunit")
+        .decimals(0)
+        .thresholds(steps("transparent", (0.1, SOLID[BLUE]), (0.25, SOLID[ORANGE]), (0.5, SOLID[RED])))
+        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+        .cell_options(kinds.TableColoredBackgroundCellOptions(mode=kinds.TableCellBackgroundDisplayMode.BASIC))
+        .with_transformation(models.DataTransformerConfig(id_val="groupingToMatrix", options=options))
+    )
+
+
 def bars(
     title: str,
     query: ClickHouseQuery,

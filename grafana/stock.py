@@ -16,6 +16,7 @@ from grafana.panels import (
     board,
     figures,
     lines,
+    matrix,
     rows,
     steps,
     store_variable,
@@ -74,6 +75,53 @@ BY_SHOP = f"""
     ORDER BY gaps DESC, shop
 """
 
+# Low and out as GET /stock/heatmap has them: nothing on the shelf, or less than four hours of its sales of 28 days.
+HEAT = f"""
+    WITH
+        names AS ({sql.NAMES}),
+        sold AS (
+            SELECT store_id, sku, units, uniqExactMerge(hours) OVER (PARTITION BY store_id) AS shop_hours
+            FROM (
+                SELECT store_id, sku, sum(quantity) AS units, uniqExactState(toStartOfHour(timestamp)) AS hours
+                FROM stock_movements FINAL
+                WHERE {sql.STORES} AND kind = 'SALE'
+                  AND timestamp >= (SELECT max(moved_at) FROM stock_positions) - INTERVAL 28 DAY
+                GROUP BY store_id, sku
+            )
+        )
+    SELECT if(any(shop) = '', store_id, any(shop)) AS named, category, countIf(shelf <= 0 OR shelf < 4 * rate) / count() AS share
+    FROM (
+        SELECT store_id, if(category = '', 'Other', category) AS category, toFloat64(shelf) AS shelf,
+            greatest(0, toFloat64(units)) / greatest(1, shop_hours) AS rate
+        FROM (SELECT store_id, sku, shelf FROM stock_positions FINAL WHERE {sql.STORES} AND shelf_known) AS positions
+        LEFT JOIN sold USING (store_id, sku)
+        LEFT JOIN (SELECT sku, category FROM products FINAL) AS products USING (sku)
+    ) AS shelves
+    LEFT JOIN names USING (store_id)
+    GROUP BY store_id, category
+    ORDER BY sum(countIf(shelf <= 0 OR shelf < 4 * rate)) OVER (PARTITION BY store_id) DESC, named, store_id, category
+    LIMIT 2000
+"""
+
+# Made by `aisleflow restock` now and then; what is older than a day tells of another shelf.
+RISK = f"""
+    WITH names AS ({sql.NAMES})
+    SELECT
+        store_id, shop, if(name = '', sku, name) AS article, runs_out_at, risk_24h, risk_48h, lost_48h, shelf, backroom, on_order,
+        order_quantity
+    FROM (
+        SELECT store_id, sku, runs_out_at, toFloat64(risk[24]) AS risk_24h, toFloat64(risk[48]) AS risk_48h, lost_48h, shelf, backroom,
+            on_order, order_quantity
+        FROM stock_outlook FINAL
+        WHERE {sql.STORES} AND made_at > now() - INTERVAL 1 DAY AND risk[48] >= 0.1
+        ORDER BY lost_48h DESC, risk_48h DESC, store_id, sku
+        LIMIT 200
+    ) AS outlook
+    LEFT JOIN names USING (store_id)
+    LEFT JOIN (SELECT sku, name FROM products FINAL) AS products USING (sku)
+    ORDER BY lost_48h DESC, risk_48h DESC, store_id, sku
+"""
+
 MOVEMENTS = f"""
     SELECT toStartOfHour(timestamp) AS time, kind, toFloat64(sum(abs(shelf) + abs(backroom))) AS units
     FROM stock_movements FINAL
@@ -101,6 +149,12 @@ DIFFERENCES = f"""
 
 def _units(name: str, title: str) -> Field:
     return Field(name, title, unit="locale", width=95)
+
+
+def _risk(name: str, title: str) -> Field:
+    return Field(
+        name, title, unit="percentunit", decimals=0, width=85, colours=steps("transparent", (0.25, ORANGE), (0.5, RED))
+    )
 
 
 def stock() -> Dashboard:
@@ -131,6 +185,45 @@ def stock() -> Dashboard:
                             empty=NO_STOCK,
                         ),
                     )
+                ],
+            ),
+            (
+                12,
+                [
+                    (
+                        11,
+                        matrix(
+                            "Low or out, by shop and group",
+                            table(HEAT),
+                            [Field("named", "Shop"), Field("category", "Group"), Field("share", "Low or out")],
+                            says="Share of articles with nothing on the shelf, or less than four hours of its sales; the shop with most "
+                            "of them first. Groups are those of the catalogue (topic products)",
+                            empty=NO_STOCK,
+                        ),
+                    ),
+                    (
+                        13,
+                        rows(
+                            "Will run out within 48 hours",
+                            table(RISK),
+                            [
+                                STORE_ID,
+                                SHOP,
+                                Field("article", "Article"),
+                                Field("runs_out_at", "Likely at", width=150, empty="perhaps"),
+                                _risk("risk_24h", "In 24 h"),
+                                _risk("risk_48h", "In 48 h"),
+                                _units("lost_48h", "Sales lost"),
+                                _units("shelf", "On the shelf"),
+                                _units("backroom", "In the back"),
+                                _units("on_order", "On order"),
+                                _units("order_quantity", "Order"),
+                            ],
+                            says="Probability that nothing is left in the shop, of 10 % or more, what costs most sales first "
+                            "(docs/restocking.md)",
+                            empty="Nothing is likely to run out, or nobody works it out: `aisleflow restock`",
+                        ),
+                    ),
                 ],
             ),
             (

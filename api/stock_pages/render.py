@@ -133,10 +133,16 @@ def suggested(task: Task) -> float | None:
 
 def task_controls(task: Task, store_id: str, turn: int = 0) -> str:
     """What one taps when it is done. ``turn`` makes it anew, as it was before it was tapped."""
+    wrong = task.backroom < 0 <= task.shelf
     kind, location, words, label = {
         "FILL_SHELF": ("FILL_SHELF", "SHELF", "Done", "put on the shelf"),
         "ORDER": ("RECEIVE", "BACKROOM", "Received", "received in the back"),
-        "COUNT": ("COUNT", "SHELF", "Counted", "found on the shelf"),
+        "COUNT": (
+            "COUNT",
+            "BACKROOM" if wrong else "SHELF",
+            "Counted",
+            f"found {'in the back' if wrong else 'on the shelf'}",
+        ),
     }[task.action]
     value = suggested(task)
     shown = "" if value is None else f' value="{value:g}"'

@@ -143,7 +143,7 @@ def _wall(kiosk: bool) -> Show:
     cards: list[_Card] = []
 
     def show(snapshot: Snapshot, now: datetime) -> None:
-        header.show(render.wall_header(snapshot, now))
+        header.show(render.wall_header(snapshot, now, kiosk=kiosk))
         banner.show(render.banner(snapshot, now))
         empty.show("" if snapshot.shops or snapshot.problem or not snapshot.is_known else render.EMPTY)
         board.set_visibility(bool(snapshot.shops))
@@ -167,7 +167,7 @@ def _wall(kiosk: bool) -> Show:
 def _shop(store_id: str, kiosk: bool) -> Show:
     """The page of one shop; returns what puts a snapshot on it."""
     with ui.element("header"):
-        Region().show("" if kiosk else render.BACK)
+        Region().show("" if kiosk else render.ways(store_id))
         header = Region()
     banner = Region()
     missing = Region()

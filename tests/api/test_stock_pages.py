@@ -217,6 +217,12 @@ def test_how_many_are_suggested(said: Task, expected: float | None) -> None:
     assert render.suggested(said) == expected
 
 
+def test_what_is_to_be_counted_is_where_the_ledger_is_wrong() -> None:
+    shelf = render.task_controls(task(action="COUNT", shelf=-1, backroom=-1), "S")
+    assert 'data-move="COUNT" data-location="SHELF"' in shelf
+    assert 'data-location="BACKROOM"' in render.task_controls(task(action="COUNT", shelf=2, backroom=-1), "S")
+
+
 @pytest.mark.parametrize(("value", "text"), [(1234, "1,234"), (0.5, "0.5"), (2.0625, "2.062"), (-3, "-3"), (0, "0")])
 def test_amounts(value: float, text: str) -> None:
     assert render.amount(value) == text

@@ -193,6 +193,34 @@ def _stock(client: Client, shops: list[Shop], now: datetime) -> None:
         "actor": "ana",
     }
     discrepancy = {**found, "store_id": shops[0].store_id, "expected": 7, "counted": 4, "difference": -3, "version": 1}
+    products = [
+        {
+            "sku": f"SKU-{number:04}",
+            "name": f"Article {number}",
+            "category": ("Dairy", "Bath")[number % 2],
+            "timestamp": now,
+        }
+        for number in range(5)
+    ]
+    outlook = [
+        {
+            "store_id": shops[0].store_id,
+            "sku": f"SKU-{number:04}",
+            "made_at": now,
+            "shelf": 2,
+            "backroom": 1,
+            "on_order": 6.0 * number,
+            "order_quantity": 12,
+            "expected_48h": 5,
+            "lost_48h": 2.5 - number,
+            "risk": [min(1, hour * (0.03 - 0.01 * number)) for hour in range(1, 49)],
+            "runs_out_at": None if number else now + timedelta(hours=17),
+            "received_at": now,
+        }
+        for number in range(3)
+    ]
+    _insert(client, "products", products)
+    _insert(client, "stock_outlook", outlook)
     _insert(client, "stock_positions", positions)
     _insert(client, "stock_movements", movements)
     _insert(client, "stock_discrepancies", [{**discrepancy, "is_opening": False}])
