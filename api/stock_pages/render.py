@@ -9,9 +9,10 @@ from html import escape
 from urllib.parse import quote, urlencode
 
 from api.database import Row
+from api.restock.answers import Task
 from api.shelves.routes import picture_link
 from api.stock.heatmap import Heatmap, Share
-from api.stock.routes import Entry, Ledger, Task
+from api.stock.routes import Entry, Ledger
 from api.words import duration, number
 from schemas.events import ShelfScan
 
@@ -111,24 +112,26 @@ def task_text(task: Task, named: Mapping[str, Row], store_id: str, now: datetime
     """What is to be done about an article, and why."""
     name = named.get(task.sku, {}).get("name") or task.sku
     sku = f"<small>{escape(task.sku)}</small>" if name != task.sku else ""
+    coming = f" · {amount(task.on_order)} on order" if task.on_order else ""
+    risk = task.stockout_probability
+    gone = f" · {risk:.0%} likely to run out within 48 h" if risk and risk >= 0.05 else ""
     cost = f" · sells {task.sales_per_hour:.1f} an hour" if task.sales_per_hour >= 0.05 else ""
     return (
         f'<a class="article" href="{article_link(store_id, task.sku)}">{escape(name)} {sku}</a>'
         f'<p><b class="do {task.action.lower()}">{ACTIONS[task.action]}</b> {escape(task.reason)}</p>'
-        f'<p class="soft">shelf {amount(task.shelf)} · back {amount(task.backroom)}{cost} · '
+        f'<p class="soft">shelf {amount(task.shelf)} · back {amount(task.backroom)}{coming}{cost}{gone} · '
         f"for {duration((now - task.since).total_seconds())}</p>"
     )
 
 
 def suggested(task: Task) -> float | None:
-    """How many to bring or to take in: what the answer says, else a day's sales as far as the back has them."""
-    told = getattr(task, "quantity", None)
-    if task.action == "COUNT":
-        return None
-    if told:
-        return float(told)
+    """How many to bring to the shelf: what the answer says, else a day's sales as far as the back has them."""
+    if task.action != "FILL_SHELF":
+        return None  # what is counted, and what arrives, is seen and not foreseen
+    if task.quantity:
+        return task.quantity
     day = max(1, math.ceil(task.sales_per_hour * 12))
-    return min(task.backroom, day) if task.action == "FILL_SHELF" else None
+    return min(task.backroom, day)
 
 
 def task_controls(task: Task, store_id: str, turn: int = 0) -> str:

@@ -19,8 +19,9 @@ from nicegui import ui
 
 from api.deps import Parts
 from api.problems import ProblemError
-from api.stock import routes as answers
+from api.restock.routes import get_restock
 from api.stock.heatmap import LOW_HOURS, heatmap
+from api.stock.routes import get_ledger
 from api.stock_pages import queries, render
 from api.wall.routes import CSS as WALL_CSS
 from api.wall.routes import Region
@@ -88,7 +89,7 @@ def install(app: FastAPI) -> None:
             shelves = Region()
 
         async def look() -> None:
-            found = await answers.get_restock(database, store_id, limit=TASKS)
+            found = await get_restock(database, store_id, limit=TASKS)
             named = await queries.names(database, {task.sku for task in found.tasks})
             shown = [
                 task for task in found.tasks if not category or named.get(task.sku, {}).get("category") == category
@@ -116,7 +117,7 @@ def install(app: FastAPI) -> None:
             chart, movements = Region(), Region()
 
         async def look() -> None:
-            ledger = await answers.get_ledger(database, store_id, sku, None, limit=MOVEMENTS)
+            ledger = await get_ledger(database, store_id, sku, None, limit=MOVEMENTS)
             head.show(render.article_head(ledger, named))
             chart.show(f'<div class="panel"><h2>Balance</h2>{render.balance_chart(ledger.movements, ledger.at)}</div>')
             movements.show(render.movements_list(ledger))

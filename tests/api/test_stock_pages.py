@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
 from aisleflow.supervisor import environment
+from api.restock.answers import Task
 from api.stock.heatmap import Heatmap
-from api.stock.routes import Entry, Task
+from api.stock.routes import Entry
 from api.stock_pages import render
 from schemas.reading import epoch_ms
 from tests.api.conftest import insert, serve
@@ -209,8 +210,9 @@ def task(**more: Any) -> Task:
         (task(), 3),
         (task(sales_per_hour=0), 1),
         (task(sales_per_hour=9), 5),
+        (task(quantity=4), 4),
         (task(action="COUNT"), None),
-        (task(action="ORDER"), None),
+        (task(action="ORDER", quantity=24), None),
     ],
 )
 def test_how_many_are_suggested(said: Task, expected: float | None) -> None:

@@ -193,6 +193,8 @@ def test_every_query_over_time_is_bound_to_the_window() -> None:
         "aisleflow-stock-1",
         "aisleflow-stock-2",
         "aisleflow-stock-3",
+        "aisleflow-stock-4",
+        "aisleflow-stock-5",
     }
     unbound = {
         f"{uid}-{panel['id']}"
