@@ -100,7 +100,7 @@ class Prepared:
     @cached_property
     def holiday(self) -> Days:
         """1 on holidays, with a day more at each end."""
-        return np.pad(_padded(self.series.holiday, self.days), 1)
+        return np.pad(_padded(self.series.holiday, self.days + 1), (1, 0))
 
     @cached_property
     def price(self) -> Days:
