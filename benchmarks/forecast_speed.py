@@ -39,6 +39,8 @@ from tests.conftest import free_port
 
 DAYS, HORIZON = 365, 28
 START = date(2025, 11, 1)
+AT_ONCE = 200
+"""Series that a model is given at once, as the nightly job does it."""
 GOAL_LSTM_MS, GOAL_STATISTICAL_MS = 150, 20
 
 
@@ -124,9 +126,15 @@ class Night:
 def timed(name: str, series: Sequence[Series], work: Callable[[Sequence[Series]], object]) -> Night:
     """Run a batch once, after one series to load what it needs."""
     work(series[:1])
-    began, cpu_began = time.perf_counter(), time.process_time()
-    work(series)
-    return Night(name, len(series), time.perf_counter() - began, time.process_time() - cpu_began)
+    began, cpu_began = time.perf_counter(), cpu_with_children()
+    for first in range(0, len(series), AT_ONCE):
+        work(series[first : first + AT_ONCE])
+    return Night(name, len(series), time.perf_counter() - began, cpu_with_children() - cpu_began)
+
+
+def cpu_with_children() -> float:
+    """CPU seconds so far; Prophet's model runs as a program of its own."""
+    return sum(os.times()[:4])
 
 
 def auto_ets(series: Sequence[Series]) -> None:
