@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision training demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages bench-questions
+.PHONY: help install vision training demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages bench-questions bench-forecast
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -45,7 +45,7 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/lint-imports
 
 bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak and those of cameras
-	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py benchmarks/forecast_speed.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py benchmarks/forecast.py benchmarks/forecast_speed.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 bench-freshness: install ## How old an answer is: steady, at the highest rate, in a rebalance (9 minutes)
 	$(BIN)/python -m benchmarks.freshness $(BENCH_ARGS)
@@ -91,6 +91,9 @@ bench-anomalies: install $(PEERS_INSTALLED) ## False alarms, recall and time to 
 
 bench-questions: install ## 150 written questions about six simulated shops, answers against the simulator's truth (4 minutes)
 	$(BIN)/python -m benchmarks.questions $(BENCH_ARGS)
+
+bench-forecast: training ## Every model of demand and the champion on real sales, rolling origin: SALES=FOLDER (an hour; BENCH_ARGS="--every 4" for less)
+	$(BIN)/python -m benchmarks.forecast $(SALES) $(BENCH_ARGS)
 
 bench-stages: install ## What each stage of a worker costs an event
 	$(BIN)/python -m benchmarks.stages $(BENCH_ARGS)

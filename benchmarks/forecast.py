@@ -207,13 +207,12 @@ def main() -> None:
     asked = parser.parse_args()
     names = ["seasonal-naive", "champion", "ets-alone", "prophet", "theta", "ets", *INTERMITTENT, "champion-full"]
     file = RESULTS / "forecast.json"
-    results = json.loads(file.read_text())["sets"] if file.exists() else {}  # of the sets that are not asked now
     for name in asked.sets:
         series = SETS[name](asked.folder)
         series = series if len(series) < 50 else series[:: asked.every]
         use = [one for one in names if one not in asked.without]
         tables, examples = evaluated(series, APART[name], asked.origins, models(use))
-        results[name] = {
+        result = {
             "machine": machine(),
             "series": len(series),
             "origins": asked.origins,
@@ -229,9 +228,10 @@ def main() -> None:
                 for model, table in sorted(tables.items(), key=lambda item: item[1]["horizons"][horizon]["mase"])
             ]
             show({"set": f"{name}, {len(series)} series, {horizon} days"}, ["model", *MEASURES, "ms"], rows)
-        for goal in results[name]["goals"]:
+        for goal in result["goals"]:
             print(f"{goal['horizon']:>2} days, {goal['goal']}: {goal['is']:.3f} {'met' if goal['met'] else 'NOT MET'}")
-        keep("forecast", {"sets": results})
+        others = json.loads(file.read_text())["sets"] if file.exists() else {}
+        keep("forecast", {"sets": {**others, name: result}})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import numpy as np
 from forecasting.series import QUANTILES, Days, Forecast, Forecaster, Series
 
 SEASON = 7
+TINY = 1e-9
+"""A scale below this is that of a history without change."""
 
 
 @dataclass(frozen=True)
@@ -71,4 +73,4 @@ def rolled(model: Forecaster, series: Series, horizon: int, ends: Sequence[int])
 
 
 def _ratio(above: float, below: float) -> float:
-    return float(above / below) if below > 0 else float("nan")
+    return float(above / below) if below > TINY else float("nan")

@@ -110,21 +110,19 @@ class Champion:
         better = {}
         for number, model in enumerate(models):
             places = [at for at, (winner, _) in chosen.items() if winner == number]
-            for at, forecast in zip(
+            for at, made in zip(
                 places, model.forecast([series[at] for at in places], horizon) if places else [], strict=True
             ):
-                mixing = chosen[at][1]
-                made = averaged([quick[at].forecast, forecast]) if mixing else forecast
-                trials = (
-                    [averaged(pair) for pair in zip(tried[0][at], tried[number][at], strict=True)]
-                    if mixing
-                    else tried[number][at]
-                )
+                past_answers = tried[number][at]
+                if chosen[at][1]:
+                    made = averaged([quick[at].forecast, made])
+                    past_answers = [averaged(pair) for pair in zip(tried[0][at], past_answers, strict=True)]
                 gain = f"{1 - best[at]:.0%} less than the quick champion's at {TRIALS} past origins"
-                reason = f"its quantiles were off {gain} ({classes[at]} demand)"
-                scored = _trial_scores(trials, sold[at], series[at])
-                said = np.array([one.mean for one in trials])
-                better[at] = Study(replace(made, reason=reason), scored, quick[at].effects, said, sold[at])
+                made = replace(made, reason=f"its quantiles were off {gain} ({classes[at]} demand)")
+                means = np.array([one.mean for one in past_answers])
+                better[at] = Study(
+                    made, _trial_scores(past_answers, sold[at], series[at]), quick[at].effects, means, sold[at]
+                )
         return better
 
     def _one(self, series: Series, horizon: int, categories: Categories) -> Study:
