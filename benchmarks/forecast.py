@@ -37,6 +37,7 @@ SHORTEST = 56
 MEASURES = ("mase", "mase_mean", "rmsse", "wql", "coverage_80", "coverage_95", "bias")
 GOALS = (("ets-alone", 0.95), ("prophet", 0.90), ("seasonal-naive", 0.90))
 INTERMITTENT = ("croston", "tsb", "adida", "imapa")
+NAMES = ["seasonal-naive", "champion", "ets-alone", "prophet", "theta", "ets", *INTERMITTENT, "champion-full"]
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
 
@@ -94,7 +95,7 @@ def evaluated(
         examples.append((known, came, told))
     tables = {
         name: {
-            "horizons": {horizon: _mean(of[horizon]) for horizon in HORIZONS},
+            "horizons": {str(horizon): _mean(of[horizon]) for horizon in HORIZONS},
             "ms_a_series": 1000 * seconds[name] / len(of[HORIZONS[0]]),
             "forecasts": len(of[HORIZONS[0]]),
             "chose": dict(chosen[name].most_common(8)),
@@ -121,10 +122,10 @@ def verdicts(tables: dict[str, Any]) -> list[dict[str, Any]]:
     """How the champion stands to each goal."""
     made = []
     for horizon in HORIZONS:
-        mine = tables["champion"]["horizons"][horizon]
+        mine = tables["champion"]["horizons"][str(horizon)]
         for name, share in GOALS:
             if name in tables:
-                ratio = mine["mase"] / tables[name]["horizons"][horizon]["mase"]
+                ratio = mine["mase"] / tables[name]["horizons"][str(horizon)]["mase"]
                 made.append(
                     {
                         "horizon": horizon,
@@ -148,10 +149,10 @@ def plotted(name: str, tables: dict[str, Any], examples: list[Any], path: Path) 
     import matplotlib.pyplot as plt
 
     figure, (bars, *axes) = plt.subplots(3, 1, figsize=(8, 9), height_ratios=[1.1, 1, 1], layout="constrained")
-    names = sorted(tables, key=lambda one: -tables[one]["horizons"][28]["mase"])
+    names = sorted(tables, key=lambda one: -tables[one]["horizons"]["28"]["mase"])
     places = np.arange(len(names))
     for offset, horizon, colour in ((0.2, 7, "#9db8d6"), (-0.2, 28, "#2f6299")):
-        values = [tables[one]["horizons"][horizon]["mase"] for one in names]
+        values = [tables[one]["horizons"][str(horizon)]["mase"] for one in names]
         drawn = bars.barh(places + offset, values, 0.38, color=colour, label=f"{horizon} days")
         bars.bar_label(drawn, fmt="%.2f", padding=3, fontsize=8)
     bars.set_yticks(places, names)
@@ -202,21 +203,30 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every Nth series of Favorita and Online Retail")
     parser.add_argument("--origins", type=int, default=6)
     parser.add_argument(
-        "--without", nargs="*", default=[], help="models to leave out: the slow ones are champion-full, ets, ets-alone"
+        "--models",
+        nargs="+",
+        default=NAMES,
+        choices=NAMES,
+        help="only these; figures of the others are kept where series and origins were the same",
     )
     asked = parser.parse_args()
-    names = ["seasonal-naive", "champion", "ets-alone", "prophet", "theta", "ets", *INTERMITTENT, "champion-full"]
     file = RESULTS / "forecast.json"
     for name in asked.sets:
         series = SETS[name](asked.folder)
         series = series if len(series) < 50 else series[:: asked.every]
-        use = [one for one in names if one not in asked.without]
+        use = [
+            "seasonal-naive",
+            "champion",
+            *(one for one in asked.models if one not in ("seasonal-naive", "champion")),
+        ]
         tables, examples = evaluated(series, APART[name], asked.origins, models(use))
+        others = json.loads(file.read_text())["sets"] if file.exists() else {}
+        setting = {"series": len(series), "origins": asked.origins, "days_apart": APART[name]}
+        if setting.items() <= (before := others.get(name, {"models": {}})).items():
+            tables = {**before["models"], **tables}
         result = {
             "machine": machine(),
-            "series": len(series),
-            "origins": asked.origins,
-            "days_apart": APART[name],
+            **setting,
             "models": tables,
             "goals": verdicts(tables),
         }
@@ -224,13 +234,16 @@ def main() -> None:
         plotted(name, tables, examples, IMAGES / f"forecast-{name}.png")
         for horizon in HORIZONS:
             rows = [
-                [model, *(table["horizons"][horizon][measure] for measure in MEASURES), round(table["ms_a_series"])]
-                for model, table in sorted(tables.items(), key=lambda item: item[1]["horizons"][horizon]["mase"])
+                [
+                    model,
+                    *(table["horizons"][str(horizon)][measure] for measure in MEASURES),
+                    round(table["ms_a_series"]),
+                ]
+                for model, table in sorted(tables.items(), key=lambda item: item[1]["horizons"][str(horizon)]["mase"])
             ]
             show({"set": f"{name}, {len(series)} series, {horizon} days"}, ["model", *MEASURES, "ms"], rows)
         for goal in result["goals"]:
             print(f"{goal['horizon']:>2} days, {goal['goal']}: {goal['is']:.3f} {'met' if goal['met'] else 'NOT MET'}")
-        others = json.loads(file.read_text())["sets"] if file.exists() else {}
         keep("forecast", {"sets": {**others, name: result}})
 
 

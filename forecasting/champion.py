@@ -20,9 +20,9 @@ from forecasting.statistical import demand_class
 
 SHARPNESS = 4
 """A part of the mixture weighs as the inverse of its error to this power."""
-MARGIN = 0.98
-"""One model alone must be this much better than the mixture to be taken: mixtures keep what they promise more often
-(Makridakis et al. 2020, "The M4 Competition", International Journal of Forecasting 36)."""
+MARGIN = 0.85
+"""One model alone must be this much better than the mixture to be taken: what was best for one product in the past is mostly luck, and
+mixtures keep what they promise (Makridakis et al. 2020, "The M4 Competition", International Journal of Forecasting 36)."""
 CEILING = 3.0
 """No day is forecast above this many times the highest ever sold (and above what a known effect makes of it)."""
 HELD_OUT = 8
