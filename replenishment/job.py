@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError
 from aisleflow import log
 from aisleflow.clients import produce, raise_on
 from aisleflow.settings import Settings
-from forecasting.baseline import SeasonalNaive
+from forecasting.champion import Champion
 from forecasting.series import QUANTILES, Forecast, Series
 from replenishment.outlook import Article, outlook_line
 from replenishment.terms import TermsBook
@@ -216,7 +216,7 @@ class Restock:
             yield outlook_line(article, forecast, terms, expected.profile, local)
 
     def _expects(self, shop: Shop, today: date) -> _Expected:
-        """What the shop expects to sell: forecasts as they are published; where there are none, the weekday's last sale."""
+        """What the shop expects to sell: forecasts as they are published; where there are none, forecast here."""
         name, zone = shop.calendar.store_id, shop.calendar.zone.key
         held = self._expected.get(name)
         if held is not None and held.day == today and time.monotonic() - held.read_at < FORECASTS_AGAIN_S:
@@ -234,7 +234,7 @@ class Restock:
         series = [
             one for sku, days, units, _ in sold if sku not in forecasts if (one := _series(sku, days, units, today))
         ]
-        forecasts |= {naive.key: naive for naive in SeasonalNaive().forecast(series, HORIZON)}
+        forecasts |= {made.key: made for made in Champion().forecast(series, HORIZON)}
         bound = {
             "store_id": name,
             "zone": zone,

@@ -105,15 +105,16 @@ def _runs_out(courses: Courses, clock: Clock, units: float) -> Array:
     for number in np.unique(of_day[reached]):
         mine = reached & (of_day == number)
         ends = np.flatnonzero(clock.days == number)
-        found = np.searchsorted(clock.shares[ends], at[mine] - 1e-12)
-        within = found < len(ends)
-        hours[np.flatnonzero(mine)[within]] = ends[found[within]]
+        # What is sold after the last full hour of a day is sold in the hour that reaches into the next.
+        found = ends[0] + np.searchsorted(clock.shares[ends], at[mine] - 1e-12)
+        hours[mine] = np.where(found < len(clock.days), found, np.inf)
     return hours
 
 
 def asked_for(courses: Courses, clock: Clock) -> Array:
     """By course: units asked for by the end of the clock."""
-    shares = np.array([clock.shares[clock.days == day].max(initial=0.0) for day in range(clock.horizon_days)])
+    shares = np.ones(clock.horizon_days)
+    shares[-1] = clock.shares[-1]
     return np.asarray(shares @ courses.totals[: clock.horizon_days])
 
 

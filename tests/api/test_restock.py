@@ -154,7 +154,7 @@ def test_what_will_run_out(shop: TestClient) -> None:
     assert milk["probability"] > 0.9 and len(milk["hourly"]) == 48 and milk["hourly"] == sorted(milk["hourly"])
     assert milk["alert"]["severity"] in ("INFO", "WARN") and milk["lost_48h"] > 5
     assert water["model"] == "oracle" and water["expected_48h"] == pytest.approx(40, abs=3)
-    assert milk["model"] == "seasonal-naive"
+    assert milk["model"] not in ("", "oracle"), "what nobody has forecast is forecast by the job"
     none = shop.get("/stores/LEEDS/stockouts", params={"hours": 1, "probability": 0.99}).json()
     assert none["hours"] == 1 and "TEA" not in {one["sku"] for one in none["stockouts"]}
     assert shop.get("/stores/LEEDS/stockouts", params={"hours": 49}).status_code == 422

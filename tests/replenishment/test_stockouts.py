@@ -40,6 +40,14 @@ def test_nobody_buys_while_the_shop_is_closed() -> None:
     assert left == 0 and risk[13] == 0 and risk[14] > 0 and risk[23] == risk[37]
 
 
+def test_the_hour_that_reaches_into_the_next_day_sells_what_is_sold_before_midnight() -> None:
+    ahead, left = clock([0.0] * 23 + [1.0], 22.75)
+    courses = courses_of(poisson_days([50, 0, 0]), ahead.horizon_days, first_share=left)
+    risk = stockout_risk(courses, ahead, 30)
+    assert 0.4 < ahead.shares[0] < 0.9 and risk[1] == risk[-1] > 0.95
+    assert asked_for(courses, ahead).mean() == pytest.approx(50, rel=0.03)
+
+
 def test_what_arrives_helps_from_then_on_only() -> None:
     ahead, left = clock(OPEN_NINE_TO_NINETEEN, 9.0)
     courses = courses_of(poisson_days([20] * 3), ahead.horizon_days, first_share=left)

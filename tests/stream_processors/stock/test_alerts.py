@@ -68,9 +68,9 @@ def test_it_says_what_when_and_what_to_do() -> None:
 
 def test_of_many_those_are_told_that_lose_most_and_what_is_told_stays() -> None:
     many = [MILK._replace(sku=f"{number:02}", lost_48h=number) for number in range(30)]
-    found = [one.subject for one in detect(SHOP, [], many, [])]
+    found = [one.subject for one in detect(SHOP, [], many, [], [])]
     assert sorted(found) == [f"{number:02}" for number in range(10, 30)]
-    later = [one.subject for one in detect(SHOP, [], many, [("03", "INFO"), ("04", "INFO")])]
+    later = [one.subject for one in detect(SHOP, [], many, [], [("03", "INFO"), ("04", "INFO")])]
     assert len(later) == MOST and {"03", "04", "29"} <= set(later)
 
 
