@@ -105,7 +105,7 @@ async def scan(
     "/shelves/{store_id}/scans/{event_id}/picture",
     summary="A shelf photo with what was found drawn in",
     response_class=FileResponse,
-    responses={200: {"content": {"image/jpeg": {}}}, **documented(401, 404, 422)},
+    responses={200: {"content": {"image/jpeg": {}}}, **documented(401, 404, 422, 503)},
 )
 async def picture(
     parts: PartsDep,

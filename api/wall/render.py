@@ -357,14 +357,14 @@ def days(shops: Sequence[Shop]) -> str:
     return "each on its latest day" if found else ""
 
 
-def wall_header(snapshot: Snapshot, now: datetime, *, kiosk: bool = True) -> str:
-    """The whole chain in five figures, and the way to its stock."""
+def wall_header(snapshot: Snapshot, now: datetime) -> str:
+    """The whole chain in five figures."""
     shops = snapshot.shops
     steps = total_funnel(shops)
     last = max((shop.last_event for shop in shops if shop.last_event), default=None)
     open_alerts = sum(anomaly.shouts(now) for shop in shops for anomaly in shop.anomalies)
     return (
-        f'<div class="brand">Aisleflow<small>all shops{"" if kiosk else TO_STOCK}<br>{days(shops)}</small></div><div class="kpis">'
+        f'<div class="brand">Aisleflow<small>all shops<br>{days(shops)}</small></div><div class="kpis">'
         + figure(number(len(shops)), "shops" if len(shops) != 1 else "shop")
         + figure(number(steps.entry), "visitors")
         + figure(percent(rate(steps.purchased, steps.entry)), "bought")
@@ -384,7 +384,6 @@ EMPTY = """
 
 PAGES = '<a class="back" href="/stock">Stock</a><a class="back" href="/ask">Ask</a>'
 BACK = '<a class="back" href="/">‹ All shops</a>'
-TO_STOCK = ' · <a class="way" href="/stock">stock</a>'
 UNKNOWN_SHOP = """
 <div class="empty"><h1>This shop is not known</h1><p>No event, transaction or layout of it has arrived.</p></div>
 """

@@ -143,7 +143,7 @@ def _wall(kiosk: bool) -> Show:
     cards: list[_Card] = []
 
     def show(snapshot: Snapshot, now: datetime) -> None:
-        header.show(render.wall_header(snapshot, now, kiosk=kiosk))
+        header.show(render.wall_header(snapshot, now))
         banner.show(render.banner(snapshot, now))
         empty.show("" if snapshot.shops or snapshot.problem or not snapshot.is_known else render.EMPTY)
         board.set_visibility(bool(snapshot.shops))

@@ -26,7 +26,9 @@ UNITS_A_RECEIPT = 3.5 * 1.6
 FRESH = ("Dairy", "Bakery")
 UNSCANNED, STOLEN, WASTED, MISTYPED = 0.003, 0.015, 0.08, 0.01
 COUNTED_EVERY_DAYS = 6
-DELIVERED_EVERY_DAYS = 2
+DELIVERED_EVERY_DAYS, COVER_DAYS = 2, 5
+# Of each fortnight, the days on which some suppliers deliver nothing.
+FAILS_FROM_DAY = 5
 
 
 class Backroom:
@@ -40,6 +42,8 @@ class Backroom:
         self._chance = Random(f"backroom {seed} {shop.store_id}")  # noqa: S311 - a simulation, not a secret
         # How well the shop is run: the share of empty shelves that somebody fills within the hour, and of stock ordered in time.
         self._care = self._chance.choice((0.95, 0.95, 0.9, 0.8, 0.6))
+        self._phase = self._chance.randrange(14)
+        self._failing = set(self._chance.sample([article.sku for article in articles()], 2))
         daily = shop.groups_per_hour * 12 * BUYERS * 0.8 * UNITS_A_RECEIPT
         # Units sold on a usual day, as the shop believes; it learns.
         self._usual = {article.sku: daily * article.share for article in articles()}
@@ -90,12 +94,14 @@ class Backroom:
             if first:
                 there = self.stock[sku] = [
                     self._room[sku],
-                    article.pack * math.ceil(self._usual[sku] * 2 / article.pack),
+                    article.pack * math.ceil(self._usual[sku] * COVER_DAYS / article.pack),
                 ]
                 for location, quantity in zip(("SHELF", "BACKROOM"), there, strict=True):
                     yield self._fact(sku, "COUNT", quantity, at, location=location, actor="stocktaker")
                 continue
-            wanted = self._usual[sku] * (DELIVERED_EVERY_DAYS + 1.2) - sum(self.stock[sku])
+            if sku in self._failing and (day.toordinal() + self._phase) % 14 >= FAILS_FROM_DAY:
+                continue
+            wanted = self._usual[sku] * (DELIVERED_EVERY_DAYS + COVER_DAYS) - sum(self.stock[sku])
             # Each article has its own days, and a careless shop forgets some.
             due = (day.toordinal() + place) % DELIVERED_EVERY_DAYS == 0 or self._usual[sku] > sum(self.stock[sku])
             if wanted > 0 and due and self._chance.random() < 0.5 + self._care / 2:
