@@ -128,6 +128,31 @@ positions AS (
     WHERE {{scope}} AND (shelf_known OR backroom_known)
 )"""  # noqa: S608 - numbers of this file
 
+# As GET /stores/{id}/restock: what the positions say, with quantities where `aisleflow restock` has worked them out.
+_TASKS = (
+    _SALES
+    + """,
+plans AS (
+    SELECT store_id, sku, model != '' AS is_planned, shelf AS shelf_then, on_order, fill_quantity, order_quantity, made_at
+    FROM stock_outlook_final
+    WHERE {scope}
+),
+tasks AS (
+    SELECT store_id, sku, shelf, backroom, in_transit, on_order, sales_per_day, gap, gap_since, made_at, fill_quantity, order_quantity,
+        is_planned AND fill_quantity > 0 AND backroom > 0 AND shelf <= shelf_then AS is_fill,
+        is_planned AND order_quantity > 0 AS is_order,
+        arrayJoin(arrayFilter(task -> task.1 != '', [
+            (if(gap = 'FILL_SHELF' OR is_fill, 'FILL_SHELF', ''), if(is_fill, least(fill_quantity, toFloat64(backroom)), NULL)),
+            (if(gap = 'COUNT', 'COUNT', ''), CAST(NULL, 'Nullable(Float64)')),
+            (if(is_order OR (gap = 'ORDER' AND NOT (is_planned AND in_transit + on_order > 0)), 'ORDER', ''),
+                if(is_order, order_quantity, NULL))
+        ])) AS task,
+        task.1 AS action, task.2 AS quantity, if(gap = action, gap_since, made_at) AS since
+    FROM positions
+    LEFT JOIN plans USING (store_id, sku)
+)"""  # noqa: S608 - constants of this file
+)
+
 SOURCES: dict[str, Source] = {
     "visitors": Source("visitors", _DAYS | {"hour": "local_hour"}, "started_at", "business_day", "local_hour"),
     "visits": Source("visits_final", _DAYS, "started_at", "business_day", where="NOT is_staff"),
@@ -163,6 +188,7 @@ SOURCES: dict[str, Source] = {
     "positions": Source("stock_positions_final", _ARTICLES, sku="sku"),
     "positions_then": Source("balances", _ARTICLES, sku="sku", with_=_AS_OF),
     "selling": Source("positions", _ARTICLES, sku="sku", with_=_SALES),
+    "tasks": Source("tasks", _ARTICLES, sku="sku", with_=_TASKS),
     "emptied": Source(
         _local("emptied", "timestamp") + " AS emptied",
         _ARTICLES | _MOVED_DAYS,
@@ -501,12 +527,14 @@ MEASURES: dict[str, Measure] = {
     ),
     "gaps": Measure(
         "what to do about stock",
-        "Shelves to fill from the back, articles to order, and those to count because the ledger cannot be right; the best sellers first.",
+        "Shelves to fill from the back, articles to count because the ledger cannot be right, and those to order; of each the best sellers "
+        "first. Quantities are those of `aisleflow restock`, where it has worked them out.",
         *(
             "articles",
             "list",
-            "selling",
-            f"{_POSITION}, in_transit, gap AS action, gap_since AS since, round(sales_per_day, 2) AS sales_a_day",
+            "tasks",
+            f"store_id, sku, action, quantity, {_POSITION.removeprefix('store_id, sku, ')}, in_transit, on_order, since, "
+            "round(sales_per_day, 2) AS sales_a_day",
         ),
         phrases=(
             "restock|restocked|need restock|replenish|replenishment|refill|refilled|to do|fill|filled|fill list|"
@@ -519,8 +547,7 @@ MEASURES: dict[str, Measure] = {
             "What needs ordering in {shop}?",
             "What has to be counted?",
         ),
-        where="gap != ''",
-        order="sales_per_day DESC, gap_since, store_id, sku",
+        order="indexOf(['FILL_SHELF', 'COUNT', 'ORDER'], action), sales_per_day DESC, since, store_id, sku",
     ),
     "empty_shelf": Measure(
         "empty shelves",

@@ -86,7 +86,7 @@ def compile_query(query: Query, now: datetime) -> Statement:
         where.append(f"{source.zone} IN {{zones:Array(String)}}")
         parameters["zones"] = list(query.zones)
     if query.action:
-        where.append("gap = {action:String}")
+        where.append("action = {action:String}")
         parameters["action"] = query.action
     where += _span(query, source, parameters)
     if measure.current and query.from_day is None and query.since is None:

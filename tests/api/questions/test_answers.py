@@ -10,8 +10,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from aisleflow.settings import Settings
+from api.app import create_app
 from api.database import Database, LimitError, RejectedError
 from api.questions import answers
 from api.questions.answers import Answer, Asker, answer
@@ -52,6 +54,25 @@ def moved(number: int, store: str, sku: str, kind: str, quantity: float, at: dat
 def held(store: str, sku: str, shelf: float, backroom: float, gap: str) -> dict[str, Any]:
     known = {"shelf_known": True, "backroom_known": True, "in_transit": 0, "on_the_way": {}, "moved_at": AT}
     return {"store_id": store, "sku": sku, "shelf": shelf, "backroom": backroom, "gap": gap, "version": 1, **known}
+
+
+def planned(store: str, sku: str, fill: float, order: float) -> dict[str, Any]:
+    amounts = {
+        "shelf": 4,
+        "backroom": 20,
+        "fill_quantity": fill,
+        "order_quantity": order,
+        "on_order": 0,
+        "received_at": AT,
+    }
+    return {
+        "store_id": store,
+        "sku": sku,
+        "made_at": AT,
+        "model": "SeasonalNaive",
+        "risk": [0.1] * 24 + [0.8] * 24,
+        **amounts,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +128,7 @@ def stored(clickhouse: str, make_world: Callable[..., Settings]) -> Settings:
             held("ST1001", "22423", 0, 0, "ORDER"),
             held("ST1002", "10001", 9, 0, ""),
         ],
+        stock_outlook=[planned("ST1001", "10001", 3, 0), planned("ST1001", "22423", 0, 12)],
         anomalies=[{**anomaly("ST1001", 0), "detected_at": AT, "business_day": DAY}],
     )  # fmt: skip
     return as_reader(settings)
@@ -157,6 +179,21 @@ def test_answers_by_hand(ask: Callable[..., Answer], question: str, values: list
         assert [row["value"] for row in found.rows] == values
     else:
         assert [row["type"] for row in found.rows] == ["QUEUE_SPIKE"]
+
+
+def test_what_to_restock_is_what_the_api_says(stored: Settings, ask: Callable[..., Answer]) -> None:
+    found = ask("What do I need to restock in Leeds today?")
+    assert [(row["sku"], row["action"], row["quantity"]) for row in found.rows] == [
+        ("10001", "FILL_SHELF", 3),
+        ("22423", "ORDER", 12),
+    ]
+    with TestClient(create_app(stored, wall=False), base_url="http://127.0.0.1") as api:
+        tasks = api.get("/stores/ST1001/restock").json()["tasks"]
+    assert [(task["sku"], task["action"], task["quantity"]) for task in tasks] == [
+        ("10001", "FILL_SHELF", 3),
+        ("22423", "ORDER", 12),
+    ]
+    assert [row["sku"] for row in ask("What needs ordering in Leeds?").rows] == ["22423"]
 
 
 def test_an_answer_shows_what_it_rests_on(ask: Callable[..., Answer]) -> None:
