@@ -129,10 +129,7 @@ positions AS (
 )"""  # noqa: S608 - numbers of this file
 
 # As GET /stores/{id}/restock: what the positions say, with quantities where `aisleflow restock` has worked them out.
-_TASKS = (
-    _SALES
-    + """,
-plans AS (
+_TASKS = """plans AS (
     SELECT store_id, sku, model != '' AS is_planned, shelf AS shelf_then, on_order, fill_quantity, order_quantity, made_at
     FROM stock_outlook_final
     WHERE {scope}
@@ -150,8 +147,7 @@ tasks AS (
         task.1 AS action, task.2 AS quantity, if(gap = action, gap_since, made_at) AS since
     FROM positions
     LEFT JOIN plans USING (store_id, sku)
-)"""  # noqa: S608 - constants of this file
-)
+)"""
 
 SOURCES: dict[str, Source] = {
     "visitors": Source("visitors", _DAYS | {"hour": "local_hour"}, "started_at", "business_day", "local_hour"),
@@ -188,7 +184,8 @@ SOURCES: dict[str, Source] = {
     "positions": Source("stock_positions_final", _ARTICLES, sku="sku"),
     "positions_then": Source("balances", _ARTICLES, sku="sku", with_=_AS_OF),
     "selling": Source("positions", _ARTICLES, sku="sku", with_=_SALES),
-    "tasks": Source("tasks", _ARTICLES, sku="sku", with_=_TASKS),
+    "tasks": Source("tasks", _ARTICLES, sku="sku", with_=f"{_SALES},\n{_TASKS}"),
+    "outlook": Source("stock_outlook_final", {"shop": "store_id", "sku": "sku"}, sku="sku"),
     "emptied": Source(
         _local("emptied", "timestamp") + " AS emptied",
         _ARTICLES | _MOVED_DAYS,
@@ -568,7 +565,7 @@ MEASURES: dict[str, Measure] = {
         *("articles", "list", "selling", f"{_POSITION}, on_hand, round(sales_per_day, 2) AS sales_a_day"),
         phrases=(
             "low|low on|low stock|stock low|running low|run low|running low on|nearly out|almost out|running out|"
-            "running out of|short of|short on|about to run out|low in stock|low on stock|nearly sold out"
+            "running out of|short of|short on|low in stock|low on stock|nearly sold out"
         ),
         examples=("Which shops are low on {category}?", "What are we running low on in {shop}?"),
         where=f"(on_hand <= 0 OR on_hand < {LOW_DAYS} * sales_per_day)",
@@ -582,6 +579,21 @@ MEASURES: dict[str, Measure] = {
         examples=("What is out of stock in {shop}?", "Which shops are out of {category}?"),
         where="on_hand <= 0",
         order="sales_per_day DESC, store_id, sku",
+    ),
+    "stockouts": Measure(
+        "what will run out",
+        "Articles that are more likely than not to have run out by then, shelf and backroom together, by forecast, stock and what is on "
+        "order, as `aisleflow restock` last worked it out.",
+        *(
+            "articles",
+            "list",
+            "outlook",
+            "store_id, sku, round(risk[{ahead:UInt8}], 3) AS probability, runs_out_at, shelf, backroom, on_order, made_at AS worked_out_at",
+        ),
+        phrases="run out|run out of|running out|running out of|sell out|sell out of|selling out|stock out|stockout|stock-out|sold out",
+        examples=("What will run out in the next 48 hours?", "What will run out in {shop} tomorrow?"),
+        where="risk[{ahead:UInt8}] >= 0.5",
+        order="probability DESC, runs_out_at, store_id, sku",
     ),
     "sold_out": Measure(
         "what sold out",

@@ -274,6 +274,8 @@ class _Reading:
 
     def _fits(self, name: str) -> bool:
         source = SOURCES[MEASURES[name].source]
+        if (self._times.ahead_hours is not None) != (name == "stockouts"):
+            return False
         for span in self._spans:
             if span.entities is not None and not self._allowed(span, name):
                 return False
@@ -299,6 +301,8 @@ class _Reading:
         for span in self._spans:
             if span.entities is not None and not self._allowed(span, name):
                 return f"“{' '.join(span.raw)}” does not go with {measure.title}, which is known by {', '.join(measure.dimensions)}."
+        if self._times.ahead_hours is not None:
+            return "Only what will run out is known ahead."
         if self._times.is_past and not measure.has_days:
             return f"{measure.title.capitalize()} is known as of now only."
         return f"{measure.title.capitalize()} cannot be asked so; it is known by {', '.join(measure.dimensions)}."
@@ -332,6 +336,8 @@ class _Reading:
 
     def _when(self, measure: str) -> dict[str, Any]:
         kind, source, found = MEASURES[measure].kind, MEASURES[measure].source, self._times
+        if found.ahead_hours is not None:
+            return {"ahead_hours": found.ahead_hours}
         today = self._now.astimezone(self._zone).date()
         if source == "positions" and (found.is_past or found.clock is not None):
             if found.since is not None or found.from_hour is not None:

@@ -35,6 +35,9 @@ class Query(BaseModel):
     to_hour: Annotated[int, Field(ge=1, le=24)] | None = Field(None, description="Before this hour of the day.")
     since: datetime | None = Field(None, description="Instead of days: from this moment on, to now.")
     at: datetime | None = Field(None, description="Balances as of this moment; empty: now.")
+    ahead_hours: Annotated[int, Field(ge=1, le=48)] | None = Field(
+        None, description="Of what will run out: within so many hours from now."
+    )
     order: Literal["most", "least"] | None = Field(None, description="Largest or smallest first.")
     top: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = Field(None, description="Only so many.")
     count: bool = Field(False, description="Of a list: how many there are, not which.")

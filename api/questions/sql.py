@@ -54,6 +54,8 @@ def check(query: Query) -> Measure:
         raise QueryError(f"{title} cannot be told of hours of the day")
     if query.action and query.measure != "gaps":
         raise QueryError(f"{title} has no actions")
+    if (query.ahead_hours is not None) != (query.measure == "stockouts"):
+        raise QueryError("only what will run out is known ahead: say within how many hours, 48 at most")
     if measure.kind == "list" and query.by and not query.count:
         raise QueryError(f"{title} is a list: by {' and '.join(query.by)} it can only be counted")
     if measure.kind != "list" and query.count:
@@ -88,6 +90,8 @@ def compile_query(query: Query, now: datetime) -> Statement:
     if query.action:
         where.append("action = {action:String}")
         parameters["action"] = query.action
+    if query.ahead_hours is not None:
+        parameters["ahead"] = query.ahead_hours
     where += _span(query, source, parameters)
     if measure.current and query.from_day is None and query.since is None:
         where.append(measure.current)

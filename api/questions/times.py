@@ -56,6 +56,7 @@ class Times:
         from_hour, to_hour: hours of the day, the second excluded.
         since: from this moment to now.
         clock: a time of day, for balances.
+        ahead_hours: from now on, for what will run out.
         is_now: it was said that now is meant.
         words: as the question said it.
     """
@@ -66,6 +67,7 @@ class Times:
     to_hour: int | None = None
     since: datetime | None = None
     clock: time | None = None
+    ahead_hours: int | None = None
     is_now: bool = False
     words: tuple[str, ...] = ()
 
@@ -82,7 +84,7 @@ def find(text: str, now: datetime, zone: ZoneInfo) -> tuple[Times, str]:
         TimeError: a time is in the future, contradicts another, or is none.
     """
     today = now.astimezone(zone).date()
-    found = Times()
+    found, text = _ahead(text, now, zone)
     if future := re.search(
         r"\b(tomorrow|next|coming (?:week|month|days?)|will|forecast\w*|predict\w*|tonight)\b", text
     ):
@@ -217,13 +219,49 @@ def find(text: str, now: datetime, zone: ZoneInfo) -> tuple[Times, str]:
     return found, " ".join(text.split())
 
 
+#: What is known ahead, and for how long.
+_RUNS_OUT = re.compile(r"\b(?:run|runs|running|sell|sells|selling|stock) ?outs?\b")
+AHEAD_HOURS = 48
+
+
+def _ahead(text: str, now: datetime, zone: ZoneInfo) -> tuple[Times, str]:
+    """Within how many hours something will run out, where that is asked; and the text without it."""
+    if not _RUNS_OUT.search(text):
+        return Times(), text
+    hours, words = None, []
+    span = re.search(r"(?:in |within |over |during )?(?:next|coming) " + _N + r" (hour|day)s?", text)
+    span = span or re.search(r"(?:in |within )" + _N + r" (hour|day)s?(?! ago)", text)
+    if span:
+        hours = _number(span[1]) * (24 if span[2] == "day" else 1)
+        words.append(span[0])
+    elif tomorrow := re.search(r"\b(?:by |before )?tomorrow\b", text):
+        left = datetime.combine(now.astimezone(zone).date() + timedelta(days=2), time(), zone) - now
+        hours = int(left.total_seconds() // 3600)
+        words.append(tomorrow[0])
+    for pattern in (r"\b(?:will|soon|about to|going to|likely to|tonight)\b", r"\b(?:at )?risk(?: of)?\b"):
+        while found := re.search(pattern, _without(text, words)):
+            words.append(found[0])
+    if not words:
+        return Times(), text
+    hours = hours or AHEAD_HOURS
+    if hours > AHEAD_HOURS:
+        raise TimeError(f"what will run out is known for the next {AHEAD_HOURS} hours only")
+    return Times(ahead_hours=hours, words=tuple(words)), _without(text, words)
+
+
+def _without(text: str, words: list[str]) -> str:
+    for word in words:
+        text = re.sub(rf"\b{re.escape(word)}\b", " | ", text)
+    return " ".join(text.split())
+
+
 def _joined(a: Times, b: Times) -> Times:
     """Both together.
 
     Raises:
         TimeError: both say days, or both say hours.
     """
-    for name in ("from_day", "from_hour", "since", "clock"):
+    for name in ("from_day", "from_hour", "since", "clock", "ahead_hours"):
         if getattr(a, name) is not None and getattr(b, name) is not None:
             raise TimeError(f"two times at once: “{a.words[-1]}” and “{b.words[-1]}”; ask about one")
     if {True} == {a.from_day is not None or b.from_day is not None, a.since is not None or b.since is not None}:
@@ -235,6 +273,7 @@ def _joined(a: Times, b: Times) -> Times:
         b.to_hour if a.to_hour is None else a.to_hour,
         a.since or b.since,
         b.clock if a.clock is None else a.clock,
+        b.ahead_hours if a.ahead_hours is None else a.ahead_hours,
         a.is_now or b.is_now,
         (*a.words, *b.words),
     )

@@ -51,6 +51,8 @@ def window(query: Query, now: datetime) -> str:
         parts.append(f"since {query.since.astimezone(UTC):%d %B %Y %H:%M} UTC")
     if query.at is not None:
         parts.append(f"as of {query.at.astimezone(UTC):%d %B %Y %H:%M} UTC")
+    if query.ahead_hours is not None:
+        parts.append(f"within {query.ahead_hours} hours from now")
     if not parts and not MEASURES[query.measure].has_days:
         parts.append("now")
     return " ".join(parts)

@@ -168,6 +168,8 @@ def ask(stored: Settings) -> Iterator[Callable[..., Answer]]:
         ("stock of milk in Leeds yesterday", [24]),
         ("how many articles are out of stock in Leeds", [1]),
         ("how many articles are low in Leeds", [1]),
+        ("how many articles will run out in the next 2 days", [2]),
+        ("how many articles will run out in the next 12 hours", [0]),
         ("open alerts", None),
     ],
 )
