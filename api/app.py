@@ -103,12 +103,14 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
         app.include_router(router)
     _describe(app, secured=bool(settings.api_key_set))
     if wall:
+        from api.forecast_pages.routes import install as install_forecasts
         from api.questions.page import install as install_ask
         from api.stock_pages.routes import install as install_stock
         from api.wall.routes import install
 
         install_ask(app)
         install_stock(app)
+        install_forecasts(app)
         install(app, settings)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestLog)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from api.database import Database
@@ -42,9 +42,7 @@ async def shop_history(database: Database, predictor: Predictor, store_id: str, 
     await predictor.ready()
     from forecasting import sales
 
-    # A shop that sends movements only has no layout and no events: its days are then those of UTC.
-    row = await store_queries.store(database, store_id)
-    calendar = Store.from_row(row).calendar if row else StoreCalendar(store_id)
+    calendar = await calendar_of(database, store_id)
     today = calendar.business_day(epoch_ms(datetime.now(UTC)))
     bound = sales.bound(store_id, calendar.zone.key, today, sku)
     rows = await database.rows(sales.SALES, bound)
@@ -61,6 +59,17 @@ async def shop_history(database: Database, predictor: Predictor, store_id: str, 
             404, "This shop has no sales of this product before today; check both, or send historicalData."
         )
     return found[0]
+
+
+async def calendar_of(database: Database, store_id: str) -> StoreCalendar:
+    """A shop's calendar. One that sends movements only has no layout and no events: its days are then those of UTC."""
+    row = await store_queries.store(database, store_id)
+    return Store.from_row(row).calendar if row else StoreCalendar(store_id)
+
+
+async def today_of(database: Database, store_id: str) -> date:
+    """The shop's business day of now."""
+    return (await calendar_of(database, store_id)).business_day(epoch_ms(datetime.now(UTC)))
 
 
 def _sent(wanted: PredictRequest) -> Question:
