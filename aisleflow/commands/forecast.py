@@ -46,7 +46,7 @@ def forecast(
             chosen, horizon, again=again, only=store, model=model, report=lambda run: typer.echo(run.told, err=True)
         )
     except (ClickHouseError, KafkaException, OSError, ValueError) as error:
-        typer.echo(f"forecast: {str(error).splitlines()[0][:300]}", err=True)
+        typer.echo(f"forecast: ClickHouse or Kafka is away: {str(error).splitlines()[0][:300]}", err=True)
         raise typer.Exit(1) from None
     except LookupError as error:
         raise typer.BadParameter(f"{model!r} {error.args[0]}", param_hint="--model") from None

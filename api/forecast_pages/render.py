@@ -41,7 +41,7 @@ def article_link(store_id: str, sku: str) -> str:
 
 def units(value: float) -> str:
     """A quantity with as many digits as say something: 0.35, 4.2, 1,234."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def fan(sold: Sequence[Sold], before: Mapping[date, float], answer: Answer) -> str:
@@ -98,7 +98,7 @@ def fan(sold: Sequence[Sold], before: Mapping[date, float], answer: Answer) -> s
         + (f'<polyline class="old" points="{told}"/>' if told else "")
         + f'<polyline class="mean" points="{mean}"/>'
         f'<line x1="{x(len(sold))}" x2="{x(len(sold))}" y1="0" y2="{HEIGHT}"/></svg></div>'
-        f'<div class="times"><span>{first:%d %b}</span><span>{forecast.start:%d %b}</span>'
+        f'<div class="times"><span>{first:%d %b}</span><span style="left:{100 * len(sold) / days:.1f}%">{forecast.start:%d %b}</span>'
         f"<span>{forecast.start + timedelta(days=len(forecast.mean) - 1):%d %b}</span></div></div>"
     )
 
@@ -112,7 +112,7 @@ def head(answer: Answer, name: str) -> str:
     figures = (
         ("next 7 days", units(week)),
         (f"next {days} days", units(float(forecast.mean.sum()))),
-        ("tomorrow's 80 % interval" if not days else "first day, 80 % interval", f"{units(low)} to {units(high)}"),
+        ("first day, 80 % interval", f"{units(low)} to {units(high)}"),
         ("confidence in the total", f"{answer.confidence:.0%}"),
     )
     cells = "".join(f'<div class="kpi"><b>{value}</b><small>{words}</small></div>' for words, value in figures)

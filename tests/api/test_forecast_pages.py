@@ -33,6 +33,7 @@ def seed(world: Settings) -> None:
     """Sales of four articles, what had been forecast a month ago and is today, and one that drifts."""
     random = np.random.default_rng(2)
     now = datetime.now(UTC)
+    arrived = int(now.timestamp() * 1000)
     with clickhouse_client(world) as client:
         sink = ClickHouseSink(client)
         for number, (sku, name) in enumerate(ARTICLES.items()):
@@ -73,13 +74,13 @@ def seed(world: Settings) -> None:
                 past = Series(sku, series.start, sold[: DAYS - back])
                 (made,) = answer([Question(past, 28)], Champion())
                 event = event_of(made, "LEEDS", sku, now - timedelta(days=back))
-                sink.insert_blocking("forecasts", FORECAST_COLUMNS, forecast_rows(event, 0), str(uuid.uuid4()))
+                sink.insert_blocking("forecasts", FORECAST_COLUMNS, forecast_rows(event, arrived), str(uuid.uuid4()))
         accuracies = {
             "LIP-01": Accuracy(7, 6.5, 1.75, 2.5, 2.1, -6.2, 6, 0.00001, True),
             "": Accuracy(7, 40.5, 38.0, 47.2, 55.0, 3.5, 9, 0.6, False),
         }
         for one in accuracy_events("LEEDS", TODAY - timedelta(days=1), now, accuracies, 4):
-            sink.insert_blocking("forecast_accuracy", ACCURACY_COLUMNS, accuracy_rows(one, 0), str(uuid.uuid4()))
+            sink.insert_blocking("forecast_accuracy", ACCURACY_COLUMNS, accuracy_rows(one, arrived), str(uuid.uuid4()))
 
 
 def _noon(day: date) -> datetime:
