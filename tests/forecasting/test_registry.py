@@ -7,8 +7,10 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from forecasting import registry as registry_module
 from forecasting.registry import Card, CorruptArtefactError, DataCard, OvertakenError, Registry, RegistryError
@@ -26,7 +28,19 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "models", cache=tmp_path / "cache")
 
 
-def test_what_is_saved_comes_back(registry: Registry) -> None:
+@pytest.fixture(params=["folder", "bucket"])
+def either(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """A registry in a folder, and one on the interface that s3fs implements, kept in memory."""
+    if request.param == "folder":
+        return Registry(tmp_path / "models", cache=tmp_path / "cache")
+    store = MemoryFileSystem(skip_instance_cache=True)
+    store.store = {}
+    monkeypatch.setitem(sys.modules, "s3fs", SimpleNamespace(S3FileSystem=lambda **_: store))
+    return Registry("s3://shop/models", cache=tmp_path / "cache")
+
+
+def test_what_is_saved_comes_back(either: Registry) -> None:
+    registry = either
     version = registry.save("lstm", FILES, card(settings={"hidden": 64}))
     [found] = registry.versions("lstm")
     assert (found.model, found.version, found.metrics, found.settings) == (
@@ -42,7 +56,8 @@ def test_what_is_saved_comes_back(registry: Registry) -> None:
     assert registry.models() == ["lstm"] and registry.versions("other") == []
 
 
-def test_promote_and_roll_back(registry: Registry) -> None:
+def test_promote_and_roll_back(either: Registry) -> None:
+    registry = either
     first, second, third = (registry.save("lstm", FILES, card()) for _ in range(3))
     assert registry.promoted("lstm") is None and registry.position("lstm") == 0
     with pytest.raises(RegistryError, match="nothing to go back to"):
@@ -63,7 +78,8 @@ def test_promote_and_roll_back(registry: Registry) -> None:
     ]  # fmt: skip
 
 
-def test_a_comparison_that_is_out_of_date_promotes_nothing(registry: Registry) -> None:
+def test_a_comparison_that_is_out_of_date_promotes_nothing(either: Registry) -> None:
+    registry = either
     first, second, third = (registry.save("lstm", FILES, card()) for _ in range(3))
     registry.promote("lstm", first, instead_of=None)
     registry.promote("lstm", second, instead_of=first)
@@ -161,7 +177,8 @@ def test_two_processes_promote_at_once(registry: Registry) -> None:
     assert served and served.version == told[-1]
 
 
-def test_prune_keeps_what_is_needed(registry: Registry) -> None:
+def test_prune_keeps_what_is_needed(either: Registry) -> None:
+    registry = either
     versions = sorted(registry.save("lstm", FILES, card()) for _ in range(6))
     registry.promote("lstm", versions[0])
     registry.promote("lstm", versions[2])
@@ -188,6 +205,26 @@ def test_a_card_of_a_later_release_is_read(registry: Registry, tmp_path: Path) -
     path = tmp_path / "models" / "lstm" / "versions" / version / "card.json"
     path.write_text(path.read_text().replace('"horizon"', '"new_field": 1, "horizon"', 1))
     assert registry.version("lstm", version).horizon == 90
+
+
+def test_a_bucket_takes_nothing_twice_and_its_copies_are_verified(either: Registry) -> None:
+    registry = either
+    version = registry.save("lstm", FILES, card())
+    registry.promote("lstm", version)
+    with pytest.raises(FileExistsError):
+        registry._files.create("lstm/promotions/00000001.json", b"{}")
+    found = registry.version("lstm", version)
+    if "s3" in registry.url:
+        copy = registry.open(found) / "network.onnx"
+        copy.chmod(0o644)
+        copy.write_bytes(b"harm")
+        assert (registry.open(found) / "network.onnx").read_bytes() == b"weights"
+
+
+def test_a_bucket_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(RegistryError, match="need the package s3fs"):
+        Registry("s3://shop/models")
 
 
 def test_storage_that_cannot_be_used(tmp_path: Path) -> None:
