@@ -21,6 +21,7 @@ from aisleflow.commands import (
     layout,
     live,
     migrate,
+    models,
     producers,
     publish,
     rederive,
@@ -30,6 +31,7 @@ from aisleflow.commands import (
     status,
     topics,
     trace,
+    train,
     up,
     webhooks,
     worker,
@@ -68,6 +70,8 @@ app.add_typer(grafana.app, name="grafana")
 app.command()(clean.clean)
 app.command()(connect.connect)
 app.add_typer(webhooks.app, name="webhooks")
+app.command()(train.train)
+app.add_typer(models.app, name="models")
 app.command()(shelf.shelf)
 app.command()(restock.restock)
 app.command()(simulate.simulate)
