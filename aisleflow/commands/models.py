@@ -28,12 +28,18 @@ def list_models(
         cards = [card for name in ([model] if model else registry.models()) for card in registry.versions(name)]
         served = {card.model: registry.promoted(card.model) for card in cards}
     if as_json:
-        typer.echo(json.dumps([{**card.model_dump(mode="json"), "served": card == served[card.model]} for card in cards], indent=2))
+        typer.echo(
+            json.dumps(
+                [{**card.model_dump(mode="json"), "served": card == served[card.model]} for card in cards], indent=2
+            )
+        )
         return
     if not cards:
         typer.echo(f"no trained models in {registry.url}: aisleflow train", err=True)
         return
-    typer.echo(f"{'':2}{'model':<8}{'version':<34}{'series':>8}  {'sales until':<12}{'WQL':>8}{'MASE':>8}{'in 80 %':>9}")
+    typer.echo(
+        f"{'':2}{'model':<8}{'version':<34}{'series':>8}  {'sales until':<12}{'WQL':>8}{'MASE':>8}{'in 80 %':>9}"
+    )
     for card in cards:
         mark = "*" if card == served[card.model] else " "
         figures = [card.metrics.get(name, float("nan")) for name in ("wql", "mase", "coverage_80")]

@@ -32,9 +32,13 @@ def train(
     table: Annotated[
         str, typer.Option(help="Table or view of PostgreSQL; sales, else order_items with orders, if left out.")
     ] = "",
-    time_zone: Annotated[str, typer.Option(help="IANA zone whose days count, where shops have none of their own.")] = "UTC",
+    time_zone: Annotated[
+        str, typer.Option(help="IANA zone whose days count, where shops have none of their own.")
+    ] = "UTC",
     days: Annotated[int, typer.Option(min=60, help="Days of history, back from the newest sale.")] = 1095,
-    country: Annotated[str, typer.Option(help="Country whose public holidays count, such as IN; none if left out.")] = "",
+    country: Annotated[
+        str, typer.Option(help="Country whose public holidays count, such as IN or DE-BY; none if left out.")
+    ] = "",
     date_format: Annotated[str, typer.Option(help="Of a CSV's dates, such as dd/MM/yyyy; found out if left out.")] = "",
     encoding: Annotated[str, typer.Option(help="Of a CSV; found out if left out.")] = "",
     holdout: Annotated[int, typer.Option(min=7, max=90, help="Days at the end to judge by.")] = 28,
@@ -56,6 +60,7 @@ def train(
 
     Exit code 0: trained, and promoted or not as it says; 3: the sales could not be read, or another run is under way.
     """
+    from datetime import date
     from pathlib import Path
     from zoneinfo import ZoneInfo
 
@@ -63,6 +68,7 @@ def train(
     from rich.markup import escape
 
     from aisleflow.settings import settings
+    from forecasting.effects import holidays_of
     from forecasting.pipeline import schedule as by_clock
     from forecasting.pipeline import spark
     from forecasting.pipeline.sources import Source, SourceError
@@ -76,6 +82,8 @@ def train(
         zone = ZoneInfo(time_zone)
     except (KeyError, ValueError, OSError):
         raise typer.BadParameter(f"{time_zone!r} is not an IANA time zone", param_hint="--time-zone") from None
+    if country and not holidays_of(country, date(2026, 1, 1), date(2026, 12, 31)):
+        raise typer.BadParameter(f"no public holidays are known of {country!r}: say IN, or DE-BY", param_hint="--country")
     if schedule:
         _by_clock(schedule, zone)
         return

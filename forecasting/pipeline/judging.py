@@ -1,13 +1,12 @@
-"""How good forecasts of days that have passed were: sums for each series, which add up to the figures of all. No I/O.
-
-Formulas: MASE after Hyndman & Koehler, Another look at measures of forecast accuracy (2006), with the seasonal naive error of
-a week as the scale; the weighted quantile loss after Gneiting & Raftery (2007) as Amazon's DeepAR (2017) sums it.
+"""How good forecasts of the days held out were: the measures of ``forecasting.backtest`` as sums a series, so that executors judge
+their series apart and the figures of all follow. No I/O.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,9 +44,7 @@ class Judged:
 
 
 #: Judged as Spark has it.
-SCHEMA = (
-    "key string, model string, days int, sold double, forecast double, absolute double, scale double, pinball double, within int"
-)
+SCHEMA = "key string, model string, days int, sold double, forecast double, absolute double, scale double, pinball double, within int"
 
 
 def judge(series: Sequence[Series], forecasters: Sequence[Forecaster], days: int) -> list[Judged]:
@@ -65,7 +62,9 @@ def judged(model: str, sold: np.ndarray[Any, np.dtype[np.float64]], before: Seri
     known = np.isfinite(sold)
     actual = sold[known]
     of = {level: np.asarray(forecast.quantiles[level])[known] for level in QUANTILES}
-    pinball = sum(np.maximum(level * (actual - said), (level - 1) * (actual - said)).sum() for level, said in of.items())
+    pinball = sum(
+        np.maximum(level * (actual - said), (level - 1) * (actual - said)).sum() for level, said in of.items()
+    )
     weekly = np.abs(before.quantity[WEEK:] - before.quantity[:-WEEK])
     scale = float(np.nanmean(weekly)) if np.isfinite(weekly).any() else float("nan")
     return Judged(
@@ -100,6 +99,22 @@ def summed(rows: Iterable[Judged]) -> dict[str, float]:
     return figures
 
 
-def rows_of(judged_ones: Iterable[Judged]) -> list[dict[str, Any]]:
-    """As Spark takes them."""
-    return [asdict(one) for one in judged_ones]
+def table(rows: Sequence[Judged]) -> bytes:
+    """A Parquet file with a row for each model and series: its MASE, and how far the expected units were from those sold."""
+    import polars
+
+    frame = polars.DataFrame(
+        {
+            "key": [row.key for row in rows],
+            "model": [row.model for row in rows],
+            "days": [row.days for row in rows],
+            "sold": [row.sold for row in rows],
+            "expected": [row.forecast for row in rows],
+            "mase": [row.mase for row in rows],
+            "pinball": [row.pinball for row in rows],
+            "days_within_80": [row.within for row in rows],
+        }
+    )
+    file = io.BytesIO()
+    frame.write_parquet(file)
+    return file.getvalue()

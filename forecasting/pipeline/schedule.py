@@ -46,7 +46,9 @@ def upcoming(cron: str, after: datetime) -> datetime:
     from croniter import croniter
 
     if len(cron.split()) != 5 or not croniter.is_valid(cron):
-        raise ValueError(f"{cron!r} is no schedule: write five fields as cron does, such as '0 3 * * *' for 3 o'clock each day")
+        raise ValueError(
+            f"{cron!r} is no schedule: write five fields as cron does, such as '0 3 * * *' for 3 o'clock each day"
+        )
     found: datetime = croniter(cron, after).get_next(datetime)
     return found
 
@@ -74,7 +76,7 @@ def keep_running(
 
 
 def _ran(command: Sequence[str], stop: threading.Event) -> int:
-    with subprocess.Popen([sys.executable, "-m", "aisleflow", *command]) as child:
+    with subprocess.Popen([sys.executable, "-m", "aisleflow", *command]) as child:  # noqa: S603 - our own command line
         while True:
             try:
                 return child.wait(1)

@@ -23,11 +23,30 @@ if TYPE_CHECKING:
 #: What each row of sales may say. The first three are needed.
 ROLES: Mapping[str, Sequence[str]] = {
     "product": (
-        *("product_id", "sku", "item_id", "stock_code", "product_code", "article", "article_no", "article_id", "item_nbr"),
+        *(
+            "product_id",
+            "sku",
+            "item_id",
+            "stock_code",
+            "product_code",
+            "article",
+            "article_no",
+            "article_id",
+            "item_nbr",
+        ),
         *("variant_id", "product", "item"),
     ),
     "at": (
-        *("sold_at", "sold_on", "sale_date", "ordered_at", "order_date", "invoice_date", "transaction_date", "timestamp"),
+        *(
+            "sold_at",
+            "sold_on",
+            "sale_date",
+            "ordered_at",
+            "order_date",
+            "invoice_date",
+            "transaction_date",
+            "timestamp",
+        ),
         *("created_at", "datetime", "date", "day", "ds"),
     ),
     "quantity": ("quantity", "qty", "quantity_sold", "units_sold", "units", "unit_sales", "sales"),
@@ -43,7 +62,18 @@ NOT_SOLD = ("cancelled", "canceled", "failed", "rejected", "void", "voided")
 #: Forms of dates that CSV files have, as Spark writes them. Those with the day first and the month first may both fit: then we ask.
 DATE_FORMATS = (
     *("yyyy-MM-dd", "dd.MM.yyyy", "d.M.yyyy", "yyyyMMdd", "yyyy/MM/dd"),
-    *("dd/MM/yyyy", "MM/dd/yyyy", "d/M/yyyy", "M/d/yyyy", "dd-MM-yyyy", "MM-dd-yyyy", "dd/MM/yy", "MM/dd/yy", "M/d/yy", "d/M/yy"),
+    *(
+        "dd/MM/yyyy",
+        "MM/dd/yyyy",
+        "d/M/yyyy",
+        "M/d/yyyy",
+        "dd-MM-yyyy",
+        "MM-dd-yyyy",
+        "dd/MM/yy",
+        "MM/dd/yy",
+        "M/d/yy",
+        "d/M/yy",
+    ),
 )
 
 
@@ -192,7 +222,9 @@ def _reading(connection: Connection[Any], source: Source) -> Reading:
         conditions.append(sql.SQL("coalesce(lower({}::text), '') NOT IN ({})").format(status, states))
     rows = sql.SQL("FROM {} WHERE {}").format(tables, sql.SQL(" AND ").join(conditions))
     day = _day(column["at"], kind["at"], source.time_zone)
-    first_day, last_day = connection.execute(sql.SQL("SELECT min({}), max({}) {}").format(day, day, rows)).fetchone() or (None, None)
+    first_day, last_day = connection.execute(
+        sql.SQL("SELECT min({}), max({}) {}").format(day, day, rows)
+    ).fetchone() or (None, None)
     if last_day is None:
         raise SourceError(f"{where} has no sales: nothing can be learnt from it")
 
@@ -207,7 +239,9 @@ def _reading(connection: Connection[Any], source: Source) -> Reading:
         "in_stock": _truth(column.get("in_stock"), kind.get("in_stock", "")),
         "at": column["at"],
     }
-    chosen = sql.SQL(", ").join(sql.SQL("{} AS {}").format(value, sql.Identifier(role)) for role, value in values.items())
+    chosen = sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(value, sql.Identifier(role)) for role, value in values.items()
+    )
     query = sql.SQL("(SELECT {} {}) AS sales").format(chosen, rows).as_string(connection)
     pieces = months(max(first_day, last_day - timedelta(days=source.days - 1)), last_day)
     return Reading(
@@ -215,7 +249,7 @@ def _reading(connection: Connection[Any], source: Source) -> Reading:
         query,
         # On the column as it is, so that its index serves; a day more on both sides for the time zone, cut off by the day itself.
         tuple(
-            f'"at" >= \'{start - timedelta(days=1)}\' AND "at" < \'{end + timedelta(days=1)}\' '
+            f"\"at\" >= '{start - timedelta(days=1)}' AND \"at\" < '{end + timedelta(days=1)}' "
             f"AND day >= '{start}' AND day < '{end}'"
             for start, end in pieces
         ),
@@ -369,11 +403,14 @@ def date_format(counts: Mapping[str, int], column: str) -> str:
     """
     best = max(counts.values(), default=0)
     if best == 0:
-        raise SourceError(f"no known form of dates fits the column {column}: say it with --date-format, such as dd/MM/yyyy")
-    fits = [form for form in DATE_FORMATS if counts.get(form, 0) == best] or [max(counts, key=lambda form: counts[form])]
-    if len({form.lower().index("d") < form.index("M") for form in fits}) > 1:
         raise SourceError(
-            f"the dates in {column} can be read as {fits[0]} and as {next(form for form in fits if form[0].lower() != fits[0][0].lower())}: "
-            "say which with --date-format"
+            f"no known form of dates fits the column {column}: say it with --date-format, such as dd/MM/yyyy"
+        )
+    fits = [form for form in DATE_FORMATS if counts.get(form, 0) == best]
+    day_first = [form for form in fits if form.index("d") < form.index("M")]
+    month_first = [form for form in fits if form not in day_first]
+    if day_first and month_first:
+        raise SourceError(
+            f"the dates in {column} can be read as {day_first[0]} and as {month_first[0]}: say which with --date-format"
         )
     return fits[0]

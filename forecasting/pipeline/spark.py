@@ -17,7 +17,7 @@ import numpy as np
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
 from forecasting.pipeline import sources
-from forecasting.pipeline.days import series_of
+from forecasting.pipeline.days import series_of, with_holidays
 from forecasting.pipeline.sources import Source, SourceError
 from forecasting.series import Series
 
@@ -33,11 +33,11 @@ ROWS = (
     "store string, product string, day date, quantity double, price double, promotion double, category string, "
     "high double, end double"
 )
-#: Series in a table: as many numbers in each list as it has days of its own.
-SERIES = (
-    "store string, product string, category string, open_days array<date>, days array<struct<day: date, quantity: double, "
-    "price: double, promotion: double, high: double, end: double>>"
-)
+#: A series as Spark has it: a number a day in each list, or null where nothing is known of any day.
+SERIES = "key string, category string, start date, quantity array<double>, promotion array<double>, price array<double>"
+#: What is known of a day, as ``series_of`` has it too.
+DAY = ("day", "quantity", "price", "promotion", "high", "end")
+LISTS = ("quantity", "promotion", "price")
 #: Movements that one query of ClickHouse goes through, about.
 PIECE = 2_000_000
 
@@ -87,7 +87,11 @@ def session(master: str = "local[*]", memory: str = "2g", packages: str = "", ja
             raise
         raise SourceError(
             "Spark did not start: it needs Java 17 or newer (Debian: default-jre-headless)"
-            + (f", and must reach Maven Central for {packages}, or be given the file by --driver-jar" if packages else "")
+            + (
+                f", and must reach Maven Central for {packages}, or be given the file by --driver-jar"
+                if packages
+                else ""
+            )
         ) from error
     try:
         yield spark
@@ -106,56 +110,101 @@ def read(spark: SparkSession, source: Source, settings: Settings) -> DataFrame:
 
 
 def series_table(rows: DataFrame) -> DataFrame:
-    """One row for each product of a shop, with its days and the shop's open days (``SERIES``)."""
+    """A row for each product of a shop with its whole series (``SERIES``), made where the rows are."""
     from pyspark.sql import functions as f
 
-    fields = ("day", "quantity", "price", "promotion", "high", "end")
     opened = rows.where("quantity > 0").groupBy("store").agg(f.collect_set("day").alias("open_days"))
     products = rows.groupBy("store", "product").agg(
-        f.max("category").alias("category"), f.collect_list(f.struct(*fields)).alias("days")
+        f.max("category").alias("category"), f.collect_list(f.struct(*DAY)).alias("days")
     )
-    sold = f.exists("days", lambda day: day["quantity"] > 0)
-    return products.where(sold).join(opened, "store").select("store", "product", "category", "open_days", "days")
+    whole = products.where(f.exists("days", lambda day: day["quantity"] > 0)).join(opened, "store")
+
+    def work(batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
+        for batch in batches:
+            yield packed(_made(batch))
+
+    return whole.select("store", "product", "category", "open_days", "days").mapInArrow(work, SERIES)
 
 
-def made(table: pyarrow.RecordBatch | pyarrow.Table, country: str = "") -> list[Series]:
-    """The series of some rows of a ``series_table``."""
-    found = []
-    for row in table.to_pylist():
-        column = {name: [day[name] for day in row["days"]] for name in (row["days"][0])}
-        found.append(
-            series_of(
-                key_of(row["store"], row["product"]),
-                row["open_days"],
-                column["day"],
-                column["quantity"],
-                column["price"],
-                column["promotion"],
-                column["high"],
-                column["end"],
-                row["category"] or "",
-                country,
-            )
+def _made(batch: pyarrow.RecordBatch) -> list[Series]:
+    opened, days = batch.column("open_days"), batch.column("days")
+    open_values, open_ends = opened.values.to_numpy(zero_copy_only=False), opened.offsets.to_numpy()
+    ends = days.offsets.to_numpy()
+    column = {name: days.values.field(name).to_numpy(zero_copy_only=False) for name in DAY}
+    stores, products, categories = (batch.column(name).to_pylist() for name in ("store", "product", "category"))
+    return [
+        series_of(
+            f"{store}/{product}" if store else product,
+            open_values[open_ends[row] : open_ends[row + 1]],
+            **{name: column[name][ends[row] : ends[row + 1]] for name in DAY},
+            category=categories[row] or "",
         )
-    return found
+        for row, (store, product) in enumerate(zip(stores, products, strict=True))
+    ]
 
 
-def key_of(store: str, product: str) -> str:
-    """How the series of a product in a shop is called."""
-    return f"{store}/{product}" if store else product
+def packed(series: Sequence[Series]) -> pyarrow.RecordBatch:
+    """Series as a batch of ``SERIES``."""
+    import pyarrow
+
+    numbers = pyarrow.list_(pyarrow.float64())
+    return pyarrow.RecordBatch.from_arrays(
+        [
+            pyarrow.array([one.key for one in series]),
+            pyarrow.array([one.category for one in series]),
+            pyarrow.array([one.start for one in series], pyarrow.date32()),
+            *(pyarrow.array([getattr(one, name) for one in series], numbers) for name in LISTS),
+        ],
+        names=["key", "category", "start", *LISTS],
+    )
 
 
-def per_series(table: DataFrame, country: str, rows_of: Callable[[Sequence[Series]], list[dict[str, Any]]], schema: str) -> DataFrame:
-    """What a function says of each series, computed where the series are: on the executors, in batches of at most 256."""
+def unpacked(batch: pyarrow.RecordBatch, country: str = "") -> list[Series]:
+    """The series of a batch of ``SERIES``, with a country's holidays if one is given."""
+    keys, categories, starts = (batch.column(name).to_pylist() for name in ("key", "category", "start"))
+    lists: dict[str, list[Any]] = {}
+    for name in LISTS:
+        column = batch.column(name)
+        values, ends = column.values.to_numpy(zero_copy_only=False), column.offsets.to_numpy()
+        known = column.is_valid().to_pylist()
+        lists[name] = [values[ends[row] : ends[row + 1]] if known[row] else None for row in range(len(keys))]
+    found = [
+        Series(key, start, quantity, category, promotion, price)
+        for key, start, category, quantity, promotion, price in zip(
+            keys, starts, categories, *lists.values(), strict=True
+        )
+    ]
+    return [with_holidays(one, country) for one in found] if country else found
+
+
+def some(table: DataFrame, most: int) -> DataFrame:
+    """At most so many series: those whose keys hash lowest, so that it is the same ones each time."""
+    from pyspark.sql import functions as f
+
+    return table.orderBy(f.xxhash64("key")).limit(most)
+
+
+def collected(table: DataFrame, country: str = "") -> list[Series]:
+    """Series on the driver, by their keys."""
+    return sorted(
+        (one for batch in table.toArrow().to_batches() for one in unpacked(batch, country)),
+        key=lambda series: series.key,
+    )
+
+
+def per_series(
+    table: DataFrame, country: str, rows_of: Callable[[Sequence[Series]], list[dict[str, Any]]], schema: str
+) -> pyarrow.Table:
+    """What a function says of each series, computed by the executors in batches of at most 256 series."""
 
     def work(batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
         import pyarrow
 
         for batch in batches:
-            if rows := rows_of(made(batch, country)):
+            if rows := rows_of(unpacked(batch, country)):
                 yield pyarrow.RecordBatch.from_pylist(rows)
 
-    return table.mapInArrow(work, schema)
+    return table.mapInArrow(work, schema).toArrow()
 
 
 def _postgresql(spark: SparkSession, source: Source, settings: Settings) -> DataFrame:
@@ -169,7 +218,9 @@ def _postgresql(spark: SparkSession, source: Source, settings: Settings) -> Data
     except Py4JJavaError as error:
         if "ClassNotFoundException" not in str(error):
             raise
-        raise SourceError(f"this Spark session has no PostgreSQL driver: let it fetch {DRIVER}, or give --driver-jar FILE") from error
+        raise SourceError(
+            f"this Spark session has no PostgreSQL driver: let it fetch {DRIVER}, or give --driver-jar FILE"
+        ) from error
     return _days(rows.withColumn("high", f.col("in_stock")))
 
 
@@ -193,19 +244,27 @@ def _csv(spark: SparkSession, source: Source, settings: Settings) -> DataFrame:
     sheet = sources.sheet(source)
     options = {"sep": sheet.delimiter, "encoding": sheet.encoding, "quote": '"', "escape": '"', "multiLine": "true"}
     schema = ", ".join(f"c{number} string" for number in range(len(sheet.header)))
-    text = spark.read.options(header="true", enforceSchema="true", mode="PERMISSIVE", **options).schema(schema).csv(sheet.path.as_uri())
+    text = (
+        spark.read.options(header="true", enforceSchema="true", mode="PERMISSIVE", **options)
+        .schema(schema)
+        .csv(sheet.path.as_uri())
+    )
     column = {role: f.trim(f.col(f"c{sheet.header.index(name)}")) for role, name in sheet.roles.items()}
 
     def number(role: str) -> Any:
         if role not in column:
             return f.lit(None).cast("double")
         plain = f.regexp_replace(column[role], ",", ".") if sheet.delimiter == ";" else column[role]
-        return f.when(f.lower(plain).isin("true", "yes", "y", "t"), 1.0).when(
-            f.lower(plain).isin("false", "no", "n", "f"), 0.0
-        ).otherwise(plain.try_cast("double"))
+        return (
+            f.when(f.lower(plain).isin("true", "yes", "y", "t"), 1.0)
+            .when(f.lower(plain).isin("false", "no", "n", "f"), 0.0)
+            .otherwise(plain.try_cast("double"))
+        )
 
     def day(form: str) -> Any:
-        return f.try_to_timestamp(f.substring_index(f.substring_index(column["at"], "T", 1), " ", 1), f.lit(form)).cast("date")
+        return f.try_to_timestamp(f.substring_index(f.substring_index(column["at"], "T", 1), " ", 1), f.lit(form)).cast(
+            "date"
+        )
 
     form = source.date_format
     if not form:
@@ -270,16 +329,14 @@ LEFT JOIN prices ON prices.store_id = sold.store_id AND prices.sku = sold.sku AN
 SETTINGS join_use_nulls = 1
 """
 
+
 def _clickhouse(spark: SparkSession, source: Source, settings: Settings) -> DataFrame:
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     try:
         with clickhouse_client(settings) as client:
-            zones = dict(
-                client.query(
-                    "SELECT store_id, argMax(time_zone, timestamp) FROM store_layouts GROUP BY store_id"
-                ).result_rows
-            )
+            layouts = client.query("SELECT store_id, argMax(time_zone, timestamp) FROM store_layouts GROUP BY store_id")
+            zones = {str(row[0]): str(row[1]) for row in layouts.result_rows}
             sold = client.query(
                 "SELECT store_id, count(), toDate(max(timestamp)) FROM stock_movements WHERE kind = 'SALE' GROUP BY store_id"
             ).result_rows
@@ -307,14 +364,6 @@ def _clickhouse(spark: SparkSession, source: Source, settings: Settings) -> Data
                     yield from client.query_arrow(CLICKHOUSE, tasks[number], use_strings=True).to_batches(10_000)
 
     return spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(fetch, ROWS)
-
-
-def collected(table: DataFrame, country: str, most: int) -> list[Series]:
-    """Series on the driver, at most so many: those whose names hash lowest, so that it is the same ones each time."""
-    from pyspark.sql import functions as f
-
-    chosen = table.orderBy(f.xxhash64("store", "product")).limit(most)
-    return sorted(made(chosen.toArrow(), country), key=lambda series: series.key)
 
 
 def span(series: Sequence[Series]) -> tuple[date, date]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +16,19 @@ from aisleflow.settings import Settings
 from forecasting.baseline import SeasonalNaive
 from forecasting.pipeline import judging, spark
 from forecasting.pipeline.days import cut
+from forecasting.pipeline.judging import Judged
 from forecasting.pipeline.sources import Source, SourceError
 from forecasting.registry import Card, DataCard, OvertakenError, Registry, RegistryError
 from forecasting.series import QUANTILES, Forecaster, Series
 from forecasting.served import FEATURES, NAME, ONNX, ServedNetwork
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 _log = log.get(__name__)
 
+#: How each model did on each series, beside the network's files.
+JUDGED = "judged.parquet"
 #: A series is learnt from and judged if so many of its days before the held-out window are known.
 LEAST_DAYS = 28
 
@@ -60,7 +63,7 @@ def run(
     source: Source,
     registry: Registry,
     settings: Settings,
-    plan: Plan = Plan(),
+    plan: Plan,
     told: Callable[[str], None] = lambda step: None,
 ) -> Outcome:
     """Train on a source's sales, keep the network, and promote it if it is the best on the days held out.
@@ -78,8 +81,8 @@ def run(
         started = time.monotonic()
 
     told("reading sales")
-    table = spark.series_table(spark.read(session, source, settings)).persist()
-    series = learnable(spark.collected(table, plan.country, plan.most_series), plan.holdout)
+    table = spark.some(spark.series_table(spark.read(session, source, settings)), plan.most_series).persist()
+    series = learnable(spark.collected(table, plan.country), plan.holdout)
     if not series:
         raise SourceError(
             f"{source.told}: no product has {LEAST_DAYS} known days before the last {plan.holdout}: "
@@ -92,14 +95,18 @@ def run(
     done("learn")
 
     told("judging")
-    name, before = NAME, registry.promoted(NAME)
+    before = registry.promoted(NAME)
     files = network.files()
-    new = _named(ServedNetwork(files[ONNX], files[FEATURES]), "new")
-    candidates: list[Forecaster] = [new, SeasonalNaive()]
+    networks = [_named(ServedNetwork(files[ONNX], files[FEATURES]), "new")]
     if before is not None and (served := _served(registry, before)) is not None:
-        candidates.append(served)
-    rows = judging.judge(series, candidates, plan.holdout)
-    scores = {one.name: judging.summed(row for row in rows if row.model == one.name) for one in candidates}
+        networks.append(served)
+    rows = judging.judge(series, networks, plan.holdout)
+    rows += _statistical(table, plan)
+    scores = {
+        name: judging.summed(row for row in rows if row.model == name)
+        for name in dict.fromkeys(row.model for row in rows)
+    }
+    table.unpersist()
     done("judge")
 
     told("keeping")
@@ -107,15 +114,15 @@ def run(
         data=data_card(series, plan.holdout),
         metrics=metrics(scores),
         quantiles=QUANTILES,
-        horizon=new.settings.horizon,
+        horizon=networks[0].settings.horizon,
         settings={"source": source.told, **plan.model_dump()},
     )
-    version = registry.save(name, files, card)
-    card = registry.version(name, version)
+    version = registry.save(NAME, {**files, JUDGED: judging.table(rows)}, card)
+    card = registry.version(NAME, version)
     better, why = verdict(scores, before)
     if better:
         try:
-            registry.promote(name, version, instead_of=before.version if before else None)
+            registry.promote(NAME, version, instead_of=before.version if before else None)
         except OvertakenError as error:
             better, why = False, str(error)
     done("keep")
@@ -153,9 +160,15 @@ def verdict(scores: dict[str, dict[str, float]], before: Card | None) -> tuple[b
     if served is not None and not new < served:
         return False, f"not promoted: the weighted quantile loss is {new:.4f}, that of the served version {served:.4f}"
     if naive is not None and not new < naive:
-        return False, f"not promoted: the weighted quantile loss is {new:.4f}, that of the weekday's last sale {naive:.4f}"
+        return (
+            False,
+            f"not promoted: the weighted quantile loss is {new:.4f}, that of the weekday's last sale {naive:.4f}",
+        )
     if before is None:
-        return True, f"promoted: nothing was served; the weighted quantile loss is {new:.4f}, that of the weekday's last sale {naive:.4f}"
+        return (
+            True,
+            f"promoted: nothing was served; the weighted quantile loss is {new:.4f}, that of the weekday's last sale {naive:.4f}",
+        )
     if served is None:
         return True, f"promoted: the served version cannot be asked; the weighted quantile loss is {new:.4f}"
     return True, f"promoted: the weighted quantile loss is {new:.4f}, that of the version served until now {served:.4f}"
@@ -170,7 +183,9 @@ def data_card(series: Sequence[Series], holdout: int) -> DataCard:
         for values in (one.quantity, one.promotion, one.price):
             digest.update(b"" if values is None else np.ascontiguousarray(values, dtype="<f8").tobytes())
     first, last = spark.span(learnt)
-    return DataCard(fingerprint=digest.hexdigest(), series=len(learnt), days=spark.known_days(learnt), first=first, last=last)
+    return DataCard(
+        fingerprint=digest.hexdigest(), series=len(learnt), days=spark.known_days(learnt), first=first, last=last
+    )
 
 
 def _network(series: Sequence[Series], plan: Plan) -> Any:
@@ -179,6 +194,18 @@ def _network(series: Sequence[Series], plan: Plan) -> Any:
     except ImportError:
         raise SourceError("training needs PySpark and PyTorch: run `make training`") from None
     return train([cut(one, plan.holdout) for one in series], TrainingSettings(steps=plan.steps, seed=plan.seed))
+
+
+def _statistical(table: DataFrame, plan: Plan) -> list[Judged]:
+    """The models that need no training, each series judged where it is: on the executors."""
+
+    def rows_of(series: Sequence[Series]) -> list[dict[str, Any]]:
+        from forecasting.champion import Champion
+
+        models: list[Forecaster] = [SeasonalNaive(), Champion()]
+        return [asdict(row) for row in judging.judge(learnable(series, plan.holdout), models, plan.holdout)]
+
+    return [Judged(**row) for row in spark.per_series(table, plan.country, rows_of, judging.SCHEMA).to_pylist()]
 
 
 def _named(network: ServedNetwork, name: str) -> ServedNetwork:

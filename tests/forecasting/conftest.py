@@ -41,7 +41,18 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     password, port, data = folder / "password", free_port(), folder / "data"
     password.write_text("s3cret/word")
     password.chmod(0o644)
-    initialise = [initdb, "-D", str(data), "-U", "shop", "--auth=scram-sha-256", f"--pwfile={password}", "-E", "UTF8", "--locale=C"]
+    initialise = [
+        initdb,
+        "-D",
+        str(data),
+        "-U",
+        "shop",
+        "--auth=scram-sha-256",
+        f"--pwfile={password}",
+        "-E",
+        "UTF8",
+        "--locale=C",
+    ]
     subprocess.run([*as_user, *initialise, "--no-sync"], check=True, capture_output=True, cwd=folder)
     address = f"postgresql://shop:s3cret%2Fword@127.0.0.1:{port}/postgres"
 

@@ -2,6 +2,7 @@
 
 import gzip
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,12 @@ NEEDED = {"product": (0, "sku"), "at": (0, "date"), "quantity": (0, "qty")}
 
 @pytest.mark.parametrize(
     ("address", "kind"),
-    [("postgresql://a@b/c", "postgresql"), ("postgres://b/c", "postgresql"), ("clickhouse", "clickhouse"), ("/a/b.csv", "csv")],
+    [
+        ("postgresql://a@b/c", "postgresql"),
+        ("postgres://b/c", "postgresql"),
+        ("clickhouse", "clickhouse"),
+        ("/a/b.csv", "csv"),
+    ],
 )
 def test_the_address_says_what_it_is(address: str, kind: str) -> None:
     assert Source(address).kind == kind
@@ -48,7 +54,10 @@ def test_the_order_says_when_and_where_and_the_item_what() -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({}, r"no column that is plainly the product \(product_id, .*it has when, qty: say which with --column product=NAME"),
+        (
+            {},
+            r"no column that is plainly the product \(product_id, .*it has when, qty: say which with --column product=NAME",
+        ),
         ({"product": "nr"}, "has no column 'nr'; it has when, qty"),
         ({"colour": "when"}, "what a column can mean is product, at, quantity"),
     ],
@@ -108,7 +117,7 @@ def test_dates_are_read_as_what_fits_best_and_asked_for_when_two_forms_do() -> N
 def test_months_cover_each_day_once() -> None:
     pieces = months(date(2025, 12, 30), date(2026, 3, 1))
     assert pieces[0] == (date(2025, 12, 30), date(2026, 1, 1)) and pieces[-1] == (date(2026, 3, 1), date(2026, 3, 2))
-    assert all(one[1] == other[0] for one, other in zip(pieces, pieces[1:], strict=False))
+    assert all(one[1] == other[0] for one, other in pairwise(pieces))
 
 
 def test_the_login_is_apart_from_the_address() -> None:

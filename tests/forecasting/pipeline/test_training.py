@@ -27,7 +27,9 @@ if shutil.which("java") is None:
 
 FIRST = date(2026, 1, 5)
 DAYS = 120
-COLUMNS = "(sold_at timestamp, store_id text, product_id int, quantity numeric, unit_price numeric, on_promotion boolean)"
+COLUMNS = (
+    "(sold_at timestamp, store_id text, product_id int, quantity numeric, unit_price numeric, on_promotion boolean)"
+)
 
 
 def day(number: int) -> date:
@@ -61,7 +63,10 @@ def shop(postgresql: str) -> str:
         rows = [(number, product) for number in range(DAYS) for product in (1, 2, 3) if sold(product, number)]
         for order, (number, product) in enumerate(rows):
             # 20:00 UTC is the next day in India: the shop's clock says so in `sales`, the zone has to in `orders`.
-            quantity, at = sold(product, number), datetime.combine(day(number - 1), datetime.min.time()) + timedelta(hours=20)
+            quantity, at = (
+                sold(product, number),
+                datetime.combine(day(number - 1), datetime.min.time()) + timedelta(hours=20),
+            )
             values = (at + timedelta(hours=5.5), "S1", product, quantity, 9.5, number % 30 == 0)
             cursor.execute("INSERT INTO sales VALUES (%s, %s, %s, %s, %s, %s)", values)
             cursor.execute("INSERT INTO orders VALUES (%s, %s, 'S1', 'paid')", (order, f"{at.isoformat()}Z"))
@@ -73,7 +78,7 @@ def shop(postgresql: str) -> str:
 
 def read(session: Any, source: Source, settings: Settings | None = None) -> list[Series]:
     table = spark.series_table(spark.read(session, source, settings or Settings(_env_file=None)))
-    return spark.collected(table, "IN", 1000)
+    return spark.collected(spark.some(table, 1000), "IN")
 
 
 def test_sales_and_order_items_say_the_same(session: Any, shop: str) -> None:
@@ -99,7 +104,10 @@ def test_only_so_many_days_back(session: Any, shop: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"table": "nothing"}, "has no table nothing that this user may read; it has empty, odd, order_items, orders, sales"),
+        (
+            {"table": "nothing"},
+            "has no table nothing that this user may read; it has empty, odd, order_items, orders, sales",
+        ),
         ({"table": "empty"}, "has no sales: nothing can be learnt"),
         ({"table": "odd"}, "it has artikel, wann, menge: say which with --column product=NAME"),
         ({"address": "s3cret/word", "into": "wrong"}, "PostgreSQL cannot be read: .*password authentication failed"),
@@ -118,7 +126,9 @@ def test_a_database_that_cannot_be_read_says_why(session: Any, shop: str, change
 def test_a_csv_of_any_form_is_read(session: Any, tmp_path: Path) -> None:
     path = tmp_path / "kasse.csv"
     rows = [f'"Käse, jung";{day(number):%d.%m.%Y} 10:00;{number % 5},5;ja;Süd' for number in range(40)]
-    path.write_text("Artikel;Datum;Menge;Aktion;Filiale\n" + "\n".join(rows) + "\nKäse;gestern;1;;Süd\n", encoding="cp1252")
+    path.write_text(
+        "Artikel;Datum;Menge;Aktion;Filiale\n" + "\n".join(rows) + "\nKäse;gestern;1;;Süd\n", encoding="cp1252"
+    )
     said = {"product": "Artikel", "at": "Datum", "quantity": "Menge", "store": "Filiale"}
     (one,) = read(session, Source(str(path), said))
     assert (one.key, one.start) == ("Süd/Käse, jung", FIRST)
@@ -133,7 +143,11 @@ def test_the_real_till_export_is_read(session: Any) -> None:
     by_key = {one.key: one for one in series}
     lights = by_key["85123A"]  # White hanging heart T-light holder
     assert lights.end == date(2011, 12, 9)
-    saturdays = [lights.quantity[number] for number in range(len(lights.quantity)) if (lights.start + timedelta(days=number)).weekday() == 5]
+    saturdays = [
+        lights.quantity[number]
+        for number in range(len(lights.quantity))
+        if (lights.start + timedelta(days=number)).weekday() == 5
+    ]
     assert np.isnan(saturdays).all()  # closed
     assert np.nansum(lights.quantity) > 5000 and len(series) == 1000  # as many as were asked for
 
@@ -146,7 +160,18 @@ def test_the_ledger_says_when_the_shelf_was_empty(
     def at(number: int, hour: int = 10) -> datetime:
         return datetime.combine(day(number), datetime.min.time()) + timedelta(hours=hour)
 
-    columns = ["event_id", "store_id", "sku", "timestamp", "kind", "quantity", "location", "shelf", "backroom", "source"]
+    columns = [
+        "event_id",
+        "store_id",
+        "sku",
+        "timestamp",
+        "kind",
+        "quantity",
+        "location",
+        "shelf",
+        "backroom",
+        "source",
+    ]
     moved = [
         ("A", at(0), "COUNT", 5, 0),
         ("A", at(0, 11), "SALE", 2, -2),
@@ -197,7 +222,8 @@ def test_a_run_serves_what_is_better_and_only_that(session: Any, shop: str, tmp_
 def test_too_little_history_is_said(session: Any, shop: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no product has 28 known days before the last 90"):
         train.run(
-            *(session, Source(shop, days=60), Registry(tmp_path), Settings(_env_file=None)), train.Plan(holdout=90, steps=1)
+            *(session, Source(shop, days=60), Registry(tmp_path), Settings(_env_file=None)),
+            train.Plan(holdout=90, steps=1),
         )
 
 
