@@ -35,6 +35,9 @@ def demo(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where data is kept; DATA_DIR/demo, or a temporary folder for --check.")
     ] = None,
+    history_days: Annotated[
+        int, typer.Option(min=7, max=730, help="Days of stock and sales before today; half a year trains a network.")
+    ] = 28,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Stream worker processes.")] = None,
     secure: Annotated[bool, typer.Option("--secure", help="As `aisleflow up --secure`.")] = False,
 ) -> None:
@@ -47,7 +50,10 @@ def demo(
 
     seconds = _seconds(lasting) if check else None
     raise typer.Exit(
-        run(Plan(shops=shops, seed=seed, pace=pace, faults=faults, check_s=seconds), data_dir, workers, secure)
+        run(
+            Plan(shops=shops, seed=seed, pace=pace, faults=faults, check_s=seconds, history_days=history_days),
+            *(data_dir, workers, secure),
+        )
     )
 
 

@@ -395,18 +395,22 @@ def _opened(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
-def date_format(counts: Mapping[str, int], column: str) -> str:
-    """The form of a CSV's dates, from how many of its rows each form fits.
+def best(counts: Mapping[str, int]) -> list[str]:
+    """The forms of dates that most rows have; none if no row has any."""
+    most = max(counts.values(), default=0)
+    return [form for form in DATE_FORMATS if most and counts.get(form, 0) == most]
+
+
+def date_format(fits: Sequence[str], column: str) -> str:
+    """The form of a CSV's dates, of those that fit best.
 
     Raises:
-        SourceError: none fits, or two fit equally well and differ, as day and month may be the one or the other.
+        SourceError: none fits, or day and month may be the one or the other.
     """
-    best = max(counts.values(), default=0)
-    if best == 0:
+    if not fits:
         raise SourceError(
             f"no known form of dates fits the column {column}: say it with --date-format, such as dd/MM/yyyy"
         )
-    fits = [form for form in DATE_FORMATS if counts.get(form, 0) == best]
     day_first = [form for form in fits if form.index("d") < form.index("M")]
     month_first = [form for form in fits if form not in day_first]
     if day_first and month_first:

@@ -268,9 +268,10 @@ def _csv(spark: SparkSession, source: Source, settings: Settings) -> DataFrame:
 
     form = source.date_format
     if not form:
-        forms = {form: f.count(day(form)).alias(form) for form in sources.DATE_FORMATS}
-        counts = text.select(*forms.values()).first()
-        form = sources.date_format(counts.asDict() if counts else {}, sheet.roles["at"])
+        forms = sources.best(_fits(text.limit(10_000), day, sources.DATE_FORMATS))
+        if len(forms) > 1:  # the first days of a month fit several: the rest of the file tells
+            forms = sources.best(_fits(text, day, forms))
+        form = sources.date_format(forms, sheet.roles["at"])
     rows = text.select(
         f.coalesce(column.get("store", f.lit("")), f.lit("")).alias("store"),
         column["product"].alias("product"),
@@ -288,6 +289,14 @@ def _csv(spark: SparkSession, source: Source, settings: Settings) -> DataFrame:
             f"(columns {', '.join(sheet.roles[role] for role in sources.NEEDED)})"
         )
     return _days(rows.where(f.col("day") > f.lit(last[0] - timedelta(days=source.days))))
+
+
+def _fits(text: DataFrame, day: Callable[[str], Any], forms: Sequence[str]) -> dict[str, int]:
+    """How many rows' dates have each form."""
+    from pyspark.sql import functions as f
+
+    counts = text.select(*(f.count(day(form)).alias(form) for form in forms)).first()
+    return counts.asDict() if counts else {}
 
 
 # Sales and what was on the shelf, by the shop's day, for the shops of one time zone and a part of their articles.
@@ -316,7 +325,8 @@ WITH moved AS (
     GROUP BY store_id, sku, day
 )
 SELECT store_id AS store, sku AS product, sold.day AS day, sold.quantity AS quantity, toNullable(toFloat64(prices.price)) AS price,
-    CAST(NULL, 'Nullable(Float64)') AS promotion, '' AS category, sold.high AS high, sold.end AS end
+    CAST(NULL, 'Nullable(Float64)') AS promotion,
+    p.category AS category, sold.high AS high, sold.end AS end
 FROM (
     SELECT store_id, sku, day, toFloat64(sumIf(-shelf - backroom, kind IN ('SALE', 'RETURN'))) AS quantity,
         if(max(known), toNullable(toFloat64(maxIf(greatest(before, after), known))), NULL) AS high,
@@ -326,6 +336,7 @@ FROM (
     HAVING day >= {first:Date32}
 ) AS sold
 LEFT JOIN prices ON prices.store_id = sold.store_id AND prices.sku = sold.sku AND prices.day = sold.day
+LEFT JOIN (SELECT sku, category FROM products FINAL) AS p ON p.sku = sold.sku
 SETTINGS join_use_nulls = 1
 """
 

@@ -6,7 +6,9 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,21 +24,24 @@ def _program(name: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The address of an empty database, with a password; its server listens on a free port of loopback."""
+    # Not among pytest's folders, which every run of pytest closes to other users again.
+    with tempfile.TemporaryDirectory(prefix="aisleflow-postgresql-") as folder, _running(Path(folder)) as address:
+        yield address
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[str]:
     import psycopg
 
     initdb, postgres = _program("initdb"), _program("postgres")
     if initdb is None or postgres is None:
         pytest.skip("PostgreSQL is missing: apt-get install postgresql")
-    folder = tmp_path_factory.mktemp("postgresql")
     as_user: list[str] = []
     if os.geteuid() == 0:  # which it refuses to run as: Debian's package makes a user for it
         owner = pwd.getpwnam("postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-        for parent in folder.parents[:3]:  # pytest's folders are open to nobody else
-            if parent.name.startswith("pytest-"):
-                parent.chmod(parent.stat().st_mode | 0o011)
         as_user = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
     password, port, data = folder / "password", free_port(), folder / "data"
     password.write_text("s3cret/word")

@@ -58,7 +58,7 @@ def test_a_shelf_that_nobody_knows_masks_nothing() -> None:
 
 
 def test_prices_hold_until_the_next_and_promotions_for_their_day() -> None:
-    made = series_of("S/P", days(*range(5)), days(0, 2, 3), [1, 1, 1], price=[N, 5.0, 4.0], promotion=[N, 1.0, 0.0])
+    made = made_of(days(*range(5)), days(0, 2, 3), [1, 1, 1], price=[N, 5.0, 4.0], promotion=[N, 1.0, 0.0])
     assert made.price is not None and made.promotion is not None
     np.testing.assert_array_equal(made.price, [5, 5, 5, 4, 4])
     np.testing.assert_array_equal(made.promotion, [0, 0, 1, 0, 0])

@@ -33,8 +33,13 @@ def test_what_is_no_schedule_is_refused(cron: str) -> None:
 
 
 def test_only_one_run_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from forecasting.pipeline.schedule import alone\nwith alone(Path({str(tmp_path)!r})): print('in', flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    code = (
+        "from pathlib import Path\nfrom forecasting.pipeline.schedule import alone\n"
+        f"with alone(Path({str(tmp_path)!r})):\n    print('in', flush=True)\n    input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None and other.stdout.readline() == "in\n"
         with pytest.raises(BusyError, match="another training run is under way"), alone(tmp_path):
             pass

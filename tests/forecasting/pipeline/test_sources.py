@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forecasting.pipeline import sources
-from forecasting.pipeline.sources import Source, SourceError, date_format, months, roles_of, sheet
+from forecasting.pipeline.sources import Source, SourceError, best, date_format, months, roles_of, sheet
 
 NEEDED = {"product": (0, "sku"), "at": (0, "date"), "quantity": (0, "qty")}
 
@@ -106,12 +106,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_dates_are_read_as_what_fits_best_and_asked_for_when_two_forms_do() -> None:
-    assert date_format({"yyyy-MM-dd": 9, "dd/MM/yyyy": 0}, "date") == "yyyy-MM-dd"
-    assert date_format({"dd/MM/yyyy": 9, "d/M/yyyy": 9, "MM/dd/yyyy": 4, "M/d/yyyy": 4}, "date") == "dd/MM/yyyy"
+    assert date_format(best({"yyyy-MM-dd": 9, "dd/MM/yyyy": 0}), "date") == "yyyy-MM-dd"
+    assert date_format(best({"dd/MM/yyyy": 9, "d/M/yyyy": 9, "MM/dd/yyyy": 4, "M/d/yyyy": 4}), "date") == "dd/MM/yyyy"
     with pytest.raises(SourceError, match="can be read as dd/MM/yyyy and as MM/dd/yyyy: say which with --date-format"):
-        date_format({"dd/MM/yyyy": 9, "MM/dd/yyyy": 9}, "date")
+        date_format(best({"dd/MM/yyyy": 9, "MM/dd/yyyy": 9}), "date")
     with pytest.raises(SourceError, match="no known form of dates"):
-        date_format({"yyyy-MM-dd": 0}, "date")
+        date_format(best({"yyyy-MM-dd": 0}), "date")
 
 
 def test_months_cover_each_day_once() -> None:
