@@ -83,7 +83,9 @@ def train(
     except (KeyError, ValueError, OSError):
         raise typer.BadParameter(f"{time_zone!r} is not an IANA time zone", param_hint="--time-zone") from None
     if country and not holidays_of(country, date(2026, 1, 1), date(2026, 12, 31)):
-        raise typer.BadParameter(f"no public holidays are known of {country!r}: say IN, or DE-BY", param_hint="--country")
+        raise typer.BadParameter(
+            f"no public holidays are known of {country!r}: say IN, or DE-BY", param_hint="--country"
+        )
     if schedule:
         _by_clock(schedule, zone)
         return

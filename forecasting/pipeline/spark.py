@@ -324,9 +324,8 @@ WITH moved AS (
       AND line_quantity > 0
     GROUP BY store_id, sku, day
 )
-SELECT store_id AS store, sku AS product, sold.day AS day, sold.quantity AS quantity, toNullable(toFloat64(prices.price)) AS price,
-    CAST(NULL, 'Nullable(Float64)') AS promotion,
-    p.category AS category, sold.high AS high, sold.end AS end
+SELECT store_id AS store, sku AS product, day, quantity, toNullable(toFloat64(price)) AS price,
+    CAST(NULL, 'Nullable(Float64)') AS promotion, category, high, end
 FROM (
     SELECT store_id, sku, day, toFloat64(sumIf(-shelf - backroom, kind IN ('SALE', 'RETURN'))) AS quantity,
         if(max(known), toNullable(toFloat64(maxIf(greatest(before, after), known))), NULL) AS high,
@@ -335,8 +334,8 @@ FROM (
     GROUP BY store_id, sku, day
     HAVING day >= {first:Date32}
 ) AS sold
-LEFT JOIN prices ON prices.store_id = sold.store_id AND prices.sku = sold.sku AND prices.day = sold.day
-LEFT JOIN (SELECT sku, category FROM products FINAL) AS p ON p.sku = sold.sku
+LEFT JOIN prices USING (store_id, sku, day)
+LEFT JOIN (SELECT sku, category FROM products FINAL) AS named USING (sku)
 SETTINGS join_use_nulls = 1
 """
 

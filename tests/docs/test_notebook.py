@@ -28,7 +28,18 @@ def test_it_runs(
     clickhouse: str, make_world: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, random = make_world(None, clickhouse), np.random.default_rng(1)
-    columns = ["event_id", "store_id", "sku", "timestamp", "kind", "quantity", "location", "shelf", "backroom", "source"]
+    columns = [
+        "event_id",
+        "store_id",
+        "sku",
+        "timestamp",
+        "kind",
+        "quantity",
+        "location",
+        "shelf",
+        "backroom",
+        "source",
+    ]
     first = datetime(2026, 1, 1, 10, tzinfo=UTC)
     sold = [
         (store, sku, first + timedelta(days=day), int(random.poisson(level + 3 * (day % 7 == 5))))
@@ -50,6 +61,9 @@ def test_it_runs(
     book = nbformat.read(NOTEBOOK, 4)
     client = NotebookClient(book, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
     asyncio.run(client.async_execute())
-    answers = ["".join(str(out.get("data", {}).get("text/plain", "")) for out in cell.get("outputs", [])) for cell in book.cells]
+    answers = [
+        "".join(str(out.get("data", {}).get("text/plain", "")) for out in cell.get("outputs", []))
+        for cell in book.cells
+    ]
     assert "four-weeks" in answers[-2] and "champion" in answers[-2]
     nbformat.write(book, tmp_path / "out.ipynb")
