@@ -44,7 +44,7 @@ class Judged:
 
 
 #: Judged as Spark has it.
-SCHEMA = "key string, model string, days int, sold double, forecast double, absolute double, scale double, pinball double, within int"
+SCHEMA = "key string, model string, days long, sold double, forecast double, absolute double, scale double, pinball double, within long"
 
 
 def judge(series: Sequence[Series], forecasters: Sequence[Forecaster], days: int) -> list[Judged]:
