@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision training demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages bench-questions bench-forecast
+.PHONY: help install vision training demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages bench-questions bench-forecast bench-training
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -45,7 +45,7 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/lint-imports
 
 bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak and those of cameras
-	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py benchmarks/forecast.py benchmarks/forecast_speed.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py benchmarks/forecast.py benchmarks/forecast_speed.py benchmarks/training_growth.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 bench-freshness: install ## How old an answer is: steady, at the highest rate, in a rebalance (9 minutes)
 	$(BIN)/python -m benchmarks.freshness $(BENCH_ARGS)
@@ -106,3 +106,6 @@ soak: install ## Steady load for MINUTES=60 at RATE=records/s (half of the highe
 back-pressure: MINUTES ?= 5
 back-pressure: install ## A producer and then a ClickHouse ten times too fast and too slow for MINUTES=5 each
 	$(BIN)/python -m tests.system.back_pressure --minutes $(MINUTES)
+
+bench-training: training ## Training as series grow from 100 to 10,000, and 100,000 by the slope (half an hour)
+	$(BIN)/python -m benchmarks.training_growth $(BENCH_ARGS)
