@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from aisleflow.settings import Settings
 from connectors.csv_folder import CsvFolder, Folder
 from connectors.http import Api, Http
 from connectors.mapping import Lookup, Strict
-from connectors.pulling import ConnectError, Source
+from connectors.pulling import ConnectError, Source, load_cursor, save_cursor
 from connectors.rest import Push, Resource, RestSource, RestTarget
 from schemas.events import as_problem
 
@@ -110,10 +111,28 @@ def build(config: Config, settings: Settings) -> Connector:
         ConnectError: a secret is missing.
     """
     name, lookups = config.connector, config.lookups
+    state = settings.data_dir.expanduser() / "connect" / name
     sources: list[Source] = [CsvFolder(folder, name, lookups, settings) for folder in config.folders]
     targets = []
     if config.api is not None:
         http = Http(config.api)
         sources += [RestSource(resource, http, name, lookups, settings) for resource in config.pull]
-        targets = [RestTarget(push, http, name, lookups) for push in config.push]
-    return Connector(config, sources, targets, settings.data_dir.expanduser() / "connect" / name)
+        began = first_run_ms(state) if any(push.since == "now" for push in config.push) else 0
+        targets = [
+            RestTarget(push, http, name, lookups, began if push.since == "now" else None) for push in config.push
+        ]
+    return Connector(config, sources, targets, state)
+
+
+def first_run_ms(state: Path) -> int:
+    """When a connector was first made ready, milliseconds since 1970; remembered from then on.
+
+    Raises:
+        ConnectError: its file is damaged.
+    """
+    path = state / "first-run.json"
+    known = load_cursor(path)
+    if "ms" not in known:
+        known = {"ms": int(time.time() * 1000)}
+        save_cursor(path, known)
+    return int(known["ms"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import time
@@ -95,6 +96,7 @@ class Http:
     """A client of one API. Answers are JSON; redirects are not followed, since they would carry the credentials elsewhere."""
 
     def __init__(self, api: Api, sleep: Callable[[float], None] = time.sleep) -> None:
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole addresses, which may hold secrets
         self._api = api
         self._sleep = sleep
         headers = {name: with_secrets(value) for name, value in api.headers.items()}

@@ -24,7 +24,7 @@ from aisleflow import log
 from aisleflow.clients import kafka_config, kafka_producer
 from aisleflow.settings import Settings
 from connectors.http import LONGEST_WAIT_S, NotNow, Refused
-from connectors.pulling import Unavailable, pauses
+from connectors.pulling import ORIGIN_HEADER, Unavailable, pauses
 from schemas.events import Delivery, dump
 from schemas.reading import Refusal
 from schemas.topics import DELIVERIES
@@ -49,6 +49,8 @@ class Outgoing:
     store_id: str
     value: bytes
     at_ms: int
+    origin: str = ""
+    """The connector that pulled it, if one did."""
 
 
 class Target(Protocol):
@@ -240,7 +242,9 @@ class Outbox:
         store_id = (message.key() or b"").decode(errors="replace")
         at_ms = message.timestamp()[1]
         if name != DELIVERIES.name:
-            return Outgoing(_id_of(value, message), name, store_id, value, at_ms)
+            headers: Any = message.headers() or ()
+            origin = dict(headers).get(ORIGIN_HEADER) or b""
+            return Outgoing(_id_of(value, message), name, store_id, value, at_ms, origin.decode(errors="replace"))
         try:
             sent_again = Delivery.model_validate_json(value)
         except ValidationError:

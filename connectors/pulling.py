@@ -31,6 +31,8 @@ from stream_processors.engine.dead_letters import CannotBury, DeadLetter, DeadLe
 logger = log.get(__name__)
 Cursor = dict[str, Any]
 STAGE = "connect"
+#: Says which connector a record came by: what a system told us is not pushed back to it.
+ORIGIN_HEADER = "connector"
 
 
 class Unavailable(Exception):
@@ -130,6 +132,7 @@ class Puller:
                 failures.append(error)
 
         prefix = self._settings.topic_prefix
+        origin = [(ORIGIN_HEADER, self._name.encode())]
         letters = []
         try:
             for record in records:
@@ -138,7 +141,11 @@ class Puller:
                     letters.append(self._letter(source, record, record.refusal))
                     self._note(record, record.refusal, counts)
                 for fact in record.facts:
-                    produce(self._producer, prefix + fact.topic, fact.value, fact.key, on_delivery=delivered)
+                    produce(
+                        *(self._producer, prefix + fact.topic, fact.value, fact.key),
+                        headers=origin,
+                        on_delivery=delivered,
+                    )
                     self._producer.poll(0)
                 counts.facts += len(record.facts)
                 counts.ignored += not record.facts and record.refusal is None

@@ -104,6 +104,9 @@ class Push(Strict):
     error: str | None = None
     find: Find | None = None
     attempts: int = Field(8, ge=1, le=100, description="Attempts before a record goes to the dead letters.")
+    since: Literal["now", "beginning"] = Field(
+        "now", description="Records from when the connector first ran, or all that Kafka has."
+    )
 
     @model_validator(mode="after")
     def _topic_exists(self) -> Push:
@@ -340,6 +343,8 @@ class RestTarget:
     http: Http
     connector: str
     lookups: dict[str, Lookup]
+    since_ms: int | None = None
+    """As for ``Target``."""
 
     @property
     def name(self) -> str:
@@ -356,17 +361,14 @@ class RestTarget:
         """As for ``Target``."""
         return self.config.attempts
 
-    @property
-    def since_ms(self) -> int | None:
-        """As for ``Target``: what was there before the connector is sent too."""
-        return None
-
     @cached_property
     def _when(self) -> Path | None:
         return Path(self.config.when) if self.config.when else None
 
     def takes(self, record: Outgoing) -> bool:
-        """As for ``Target``."""
+        """As for ``Target``: not what this very system told us."""
+        if record.origin == self.connector:
+            return False
         if self._when is None:
             return True
         try:

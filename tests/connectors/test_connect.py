@@ -133,20 +133,22 @@ def test_a_drop_folder_that_is_killed_anywhere(world: Settings, tmp_path: Path) 
 
 
 def test_pull_and_push_by_one_file(world: Settings, tmp_path: Path, command: Callable[..., tuple[int, str]]) -> None:
+    old = {**ORDER, "event_id": ORDER["event_id"][:-1] + "4", "supplier_id": "Old Ltd"}
+    publish(world, "orders", [old])
     erp = ErpNext([entry(n) for n in range(25)] + [entry(99, warehouse="Elsewhere")])
-    publish(world, "orders", [ORDER, {**ORDER, "event_id": ORDER["event_id"][:-1] + "2", "status": "RECEIVED"}])
     with serving(erp) as url:
         config = {
             "connector": "erp",
             "api": {"base_url": url, "headers": HEADERS},
             "pull": [LEDGER],
-            "push": [PURCHASE],
+            "push": [{**PURCHASE, "since": "now"}],
         }
         file = written(tmp_path / "erp.yaml", config)
         code, output = command("connect", file, "--check")
         assert code == 0, output
         assert "ledger: of the first 10 records 10 facts, 0 ignored, 0 refused" in output
         assert erp.made == []
+        publish(world, "orders", [ORDER, {**ORDER, "event_id": ORDER["event_id"][:-1] + "2", "status": "RECEIVED"}])
         code, output = command("connect", file, "--once")
         assert code == 1, output
         assert "ledger: 26 records, 25 facts, 0 ignored, 1 refused" in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -318,6 +319,7 @@ PURCHASE: dict[str, Any] = {
     "name": "purchase-orders",
     "topic": "orders",
     "when": "status == 'PLACED'",
+    "since": "beginning",
     "find": {
         "path": "/api/resource/Purchase Order",
         "params": {"filters": [["aisleflow_id", "=", "${event_id}"]]},
@@ -353,6 +355,7 @@ def test_an_order_is_made_once_however_often_it_is_sent() -> None:
         found = target(url)
         assert found.takes(outgoing(ORDER))
         assert not found.takes(outgoing({**ORDER, "status": "RECEIVED"}))
+        assert not found.takes(replace(outgoing(ORDER), origin="erp")), "it told us itself"
         found.deliver(outgoing(ORDER))
         found.deliver(outgoing(ORDER))
     assert erp.made == [

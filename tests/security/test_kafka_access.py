@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from aisleflow.settings import Settings, as_kafka_user
 from schemas.topics import DELIVERIES, TOPICS, TRANSACTIONS
 from stream_processors.engine.dead_letter_desk import Choice, Desk, Letter
 from stream_processors.gate import Gate
-from tests.conftest import secured_kafka
+from tests.conftest import free_port, secured_kafka
 
 pytestmark = pytest.mark.system
 Config = dict[str, Any]
@@ -171,6 +172,8 @@ PARTS = [
     ("gate", {"transactions", VISITS, DEAD}, {DOOR}),
     ("api", {"transactions", VISITS}, {"transactions", VISITS}),
     ("simulator", {"transactions", VISITS}, set()),
+    ("connect", {"transactions", DEAD}, {"transactions", VISITS, ALERTS}),
+    ("webhooks", set(), {"transactions", VISITS, ALERTS}),
     ("cli", {"transactions", VISITS, ALERTS, DEAD, DOOR}, {"transactions", VISITS, ALERTS, DEAD, DOOR}),
 ]
 
@@ -197,6 +200,36 @@ def test_every_topic_of_facts_is_open_to_who_needs_it() -> None:
             assert access.Grant("worker", access.READ, f"p.{topic.name}") in grants
             assert access.Grant("api", access.WRITE, f"p.{topic.name}") in grants or topic.key != "store_id"
     assert not {grant for grant in grants if not grant.name.startswith(("p.", "g"))}
+
+
+def test_connectors_and_webhooks_work_with_what_they_may(kafka: Settings, admin: Settings, tmp_path: Path) -> None:
+    """A drop folder's good and bad row as ``connect``, an alert that nobody takes as ``webhooks``."""
+    from connectors import webhooks
+    from connectors.csv_folder import CsvFolder, Folder
+    from connectors.outbox import Outbox
+    from connectors.pulling import Puller
+
+    (tmp_path / "a.csv").write_text("no,sku,qty\n1,A,5\n2,A,some\n")
+    fields = {
+        **{name: {"const": value} for name, value in (("store_id", "SECURE"), ("kind", "RECEIVE"))},
+        "timestamp": {"const": "2026-03-03T14:00:00Z"},
+        "sku": "sku",
+        "quantity": "qty",
+    }
+    mapped = {"to": "stock-movements", "identity": ["no"], "fields": fields}
+    folder = Folder.model_validate({"name": "drop", "folder": tmp_path, "settle_s": 0, "map": mapped})
+    as_connect = as_kafka_user(kafka, "connect")
+    counts = Puller(as_connect, "c", tmp_path / "state").pull(CsvFolder(folder, "c", {}, as_connect))
+    assert (counts.facts, counts.refused) == (1, 1)
+    assert Desk(kafka, "stock-movements").summary().count == 1
+
+    as_webhooks = as_kafka_user(kafka, "webhooks").model_copy(update={"webhooks_private": True, "data_dir": tmp_path})
+    registered = webhooks.add(as_webhooks, f"http://127.0.0.1:{free_port()}/", ["alerts"], [], 1)
+    assert written(kafka_config(admin), ALERTS, b'{"store_id": "SECURE"}', b"SECURE") != REFUSED
+    target = webhooks.WebhookTarget(registered, private=True)
+    tally = Outbox(as_webhooks, target).run(threading.Event(), until_end=True)
+    assert tally.buried == 1
+    assert Desk(kafka, "deliveries").summary().count == 1
 
 
 # --- producers ------------------------------------------------------------------------------------------------------------
