@@ -53,8 +53,12 @@ def test_it_is_daytime_in_every_shop() -> None:
             assert opens + 3_600_000 < plan.started_ms < closes - 3_600_000
 
 
-def test_the_past_is_a_week_ago_yesterday_and_today(sent: list[Any]) -> None:
-    days = {datetime.fromtimestamp(message.at_ms / 1000, UTC).date() for message in sent}
+def test_the_past_is_a_week_ago_yesterday_and_today_and_four_weeks_of_stock(sent: list[Any]) -> None:
+    def days_of(topic: str) -> set[Any]:
+        return {datetime.fromtimestamp(one.at_ms / 1000, UTC).date() for one in sent if one.topic == topic}
+
+    assert {NOON.date() - timedelta(days=back) for back in range(28)} <= days_of("stock-movements")
+    days = days_of("visit-events")
     assert {NOON.date() - timedelta(days=back) for back in (0, 1, 7)} <= days
     assert NOON.date() - timedelta(days=4) not in days
 
