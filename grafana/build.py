@@ -20,7 +20,7 @@ def dashboards() -> dict[str, dict[str, Any]]:
     """Every dashboard by its uid, as Grafana's JSON, the wall first."""
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-    from grafana import anomalies, cameras, funnel, pipeline, queues, shop, stock, wall, zones
+    from grafana import anomalies, cameras, forecasts, funnel, pipeline, queues, shop, stock, wall, zones
 
     made = [
         wall.wall(),
@@ -30,6 +30,7 @@ def dashboards() -> dict[str, dict[str, Any]]:
         zones.zones(),
         cameras.cameras(),
         stock.stock(),
+        forecasts.forecasts(),
         anomalies.anomalies(),
         pipeline.pipeline(),
     ]

@@ -219,6 +219,46 @@ def _stock(client: Client, shops: list[Shop], now: datetime) -> None:
         }
         for number in range(3)
     ]
+    days = [now.date() - timedelta(days=back) for back in range(-3, 4)]
+    levels = ("q025", "q100", "q250", "q500", "q750", "q900", "q975")
+    forecasts = [
+        {
+            "event_id": uuid4(),
+            "store_id": shops[0].store_id,
+            "sku": f"SKU-{number:04}",
+            "day": day,
+            "made_at": now - timedelta(days=4),
+            "mean": 4 + number,
+            **{name: (2.0 + number) * at / 3 for at, name in enumerate(levels)},
+            "model": "smoothing",
+            "history_end": now.date() - timedelta(days=4),
+            "received_at": now,
+        }
+        for number in range(3)
+        for day in days
+    ]
+    accuracies = [
+        {
+            "store_id": shops[0].store_id,
+            "sku": sku,
+            "day": now.date() - timedelta(days=back),
+            "made_at": now - timedelta(days=back - 1),
+            "forecasts": 3,
+            "days": 7,
+            "error": 3.0 + back,
+            "usual_error": 2.5,
+            "highest_error": 4.5,
+            "scale": 3.5,
+            "bias": -1.5,
+            "outside": back,
+            "drifts": sku == "SKU-0001",
+            "received_at": now,
+        }
+        for back in (0, 1, 2)
+        for sku in ("", "SKU-0000", "SKU-0001")
+    ]
+    _insert(client, "forecasts", forecasts)
+    _insert(client, "forecast_accuracy", accuracies)
     _insert(client, "products", products)
     _insert(client, "stock_outlook", outlook)
     _insert(client, "stock_positions", positions)

@@ -77,6 +77,7 @@ def test_every_dashboard_of_the_list_is_there() -> None:
         "aisleflow-zones",
         "aisleflow-cameras",
         "aisleflow-stock",
+        "aisleflow-forecasts",
         "aisleflow-anomalies",
         "aisleflow-pipeline",
     ]
@@ -195,6 +196,8 @@ def test_every_query_over_time_is_bound_to_the_window() -> None:
         "aisleflow-stock-3",
         "aisleflow-stock-4",
         "aisleflow-stock-5",
+        "aisleflow-forecasts-1",
+        "aisleflow-forecasts-4",
     }
     unbound = {
         f"{uid}-{panel['id']}"
