@@ -145,7 +145,7 @@ def run(
     for number in range(0, len(found), AT_ONCE):
         part = found[number : number + AT_ONCE]
         questions = [Question(one.series, horizon, warnings=one.warnings) for one in part]
-        for history, answer in zip(part, serving.answer(questions, model), strict=True):
+        for history, answer in zip(part, serving.answer(questions, model, thorough=True), strict=True):
             _publish(
                 settings,
                 producer,

@@ -170,7 +170,9 @@ def test_a_service_answers_with_it(network: Network, tmp_path: Path) -> None:
     assert effect.effect.name == "promotion" and 2 < effect.effect.factor < 4 and effect.units > 0
     card, since, problem = serving.trained()
     assert card and card.version == version and since and not problem
-    assert serving.answer([question])[0].version == ""
+    [quick], [thorough] = serving.answer([question]), serving.answer([question], thorough=True)
+    assert quick.version == "" and "lstm" not in quick.forecast.model
+    assert (thorough.version == version) == ("lstm" in thorough.forecast.model)
     with pytest.raises(LookupError, match="is none of champion, seasonal-naive, lstm"):
         serving.answer([question], "other")
 
