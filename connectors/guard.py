@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import httpcore
@@ -109,6 +110,12 @@ class _Backend(httpcore.NetworkBackend):
         raise httpcore.ConnectError(f"{host} has no address")
 
 
+@lru_cache
+def _tls() -> ssl.SSLContext:
+    """Reading the system's certificates takes longer than a message does."""
+    return ssl.create_default_context()
+
+
 def post(url: str, body: bytes, headers: dict[str, str], *, timeout_s: float, private: bool) -> int:
     """POST once, and return the status, which is a 2xx.
 
@@ -123,7 +130,7 @@ def post(url: str, body: bytes, headers: dict[str, str], *, timeout_s: float, pr
     backend = _Backend(private, time.monotonic() + timeout_s)
     try:
         with (
-            httpcore.ConnectionPool(network_backend=backend, ssl_context=ssl.create_default_context()) as pool,
+            httpcore.ConnectionPool(network_backend=backend, ssl_context=_tls()) as pool,
             pool.stream(
                 "POST",
                 url,

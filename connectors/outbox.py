@@ -32,7 +32,7 @@ from stream_processors.engine.dead_letters import CannotBury, DeadLetter, DeadLe
 
 logger = log.get(__name__)
 
-BATCH_RECORDS, BATCH_WITHIN_S = 200, 0.5
+BATCH_RECORDS, BATCH_WITHIN_S = 200, 0.1
 AT_ONCE = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
 ANSWER_WITHIN_S = 30.0
