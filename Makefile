@@ -47,6 +47,9 @@ lint: install ## Style, types and the rooms' borders
 bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak and those of cameras
 	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py benchmarks/forecast.py benchmarks/forecast_speed.py benchmarks/training_growth.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
+bench-restocking: install ## What each restocking policy sells and holds over real sales; how far stock-out risks hold (5 minutes)
+	$(BIN)/python -m benchmarks.restocking $(BENCH_ARGS)
+
 bench-freshness: install ## How old an answer is: steady, at the highest rate, in a rebalance (9 minutes)
 	$(BIN)/python -m benchmarks.freshness $(BENCH_ARGS)
 

@@ -414,7 +414,7 @@ def draw_reliability(made: dict[str, list[tuple[float, float, int]]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/sales")
-    parser.add_argument("--products", type=int, default=60, help="of Online Retail, those that sell most")
+    parser.add_argument("--products", type=int, default=30, help="of Online Retail, those that sell most")
     parser.add_argument(
         "--correlation", action="store_true", help="only measure how alike days are, on the fitted part"
     )
@@ -423,7 +423,7 @@ def main() -> None:
     retail = [one for one in _sales.online_retail(chosen.data, chosen.products) if len(one.quantity) >= 200]
     sets: list[tuple[str, list[Series], int, float, int, dict[str, Array]]] = [
         ("Online Retail", retail, 98, 6.0, 12, online_retail_hours(chosen.data, retail)),
-        ("M5", _sales.m5(chosen.data), 364, 1.0, 0, {}),
+        ("M5", _sales.m5(chosen.data), 182, 1.0, 0, {}),
     ]
     if chosen.correlation:
         for name, series, held_out, *_ in sets:
@@ -453,14 +453,16 @@ def main() -> None:
     columns = ["data", "policy", "service level, or times", "fill rate %", "stock, days"]
     _report.show({}, columns, rows)
     risk_columns = ["data", "what", "questions", "ran out", "Brier", "warned %", "hours ahead", "alerts", "kept %"]
-    _report.report(
+    _report.show({}, risk_columns, risks)
+    _report.keep(
         "restocking",
-        ["numpy", "scipy", "polars"],
-        risk_columns,
-        risks,
-        policies={"columns": columns, "rows": rows},
-        reliability=all_reliability,
-        seconds=round(time.monotonic() - began),
+        {
+            "machine": _report.machine(),
+            "policies": {"columns": columns, "rows": rows},
+            "risks": {"columns": risk_columns, "rows": risks},
+            "reliability": {"columns": ["said", "happened", "questions"], "rows": all_reliability},
+            "seconds": round(time.monotonic() - began),
+        },
     )
 
 

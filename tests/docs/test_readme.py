@@ -52,7 +52,7 @@ def test_tour(kafka: str, clickhouse: str, make_world: Callable[..., Settings], 
     def program(*words: str) -> list[str]:
         return [sys.executable, "-m", "aisleflow", *words]
 
-    ask, publish, query, stock = TOUR
+    ask, publish, query, stock, outlook, _predict = TOUR
     elsewhere = settings.model_copy(update={"metrics_port": free_port()})
     with (
         process(
@@ -84,5 +84,9 @@ def test_tour(kafka: str, clickhouse: str, make_world: Callable[..., Settings], 
         assert json.loads(walk(ask).splitlines()[0])["duplicates"] == 1
         assert "2 sent" in walk(publish)
         assert re.search(r"STORE_BLR_002\W+1\W", walk(query))
-        _, restock = map(json.loads, walk(stock).splitlines())
+        _, restock, heat = map(json.loads, walk(stock).splitlines())
         assert [(task["action"], task["backroom"]) for task in restock["tasks"]] == [("FILL_SHELF", 24)]
+        assert heat
+        stockouts, *listed = walk(outlook).splitlines()
+        assert json.loads(stockouts)["store_id"] == "STORE_BLR_002"
+        assert any("LIP-01" in line for line in listed), "without a published outlook it is worked out here"
