@@ -1,4 +1,4 @@
-"""Stock behind the receipts of simulated shops: deliveries, shelves filled in time or not, waste, theft, counts.
+"""Stock behind the receipts of simulated shops: orders, deliveries, shelves filled in time or not, waste, theft, counts.
 
 Receipts are made first, as if everything were always there; here what the shelf lacks is taken off them, so that what tills say
 and what the shelves hold agree. Nobody writes theft down, nor some of the shelves that are filled: counts find it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID, uuid5
@@ -18,7 +18,7 @@ import orjson
 from producers.simulator.catalogue import Article, articles
 from producers.simulator.shops import BUYERS, Shop
 from producers.simulator.traffic import HOUR_MS, Fact, money
-from schemas.topics import STOCK_MOVEMENTS, TRANSACTIONS
+from schemas.topics import ORDERS, STOCK_MOVEMENTS, TRANSACTIONS
 
 MINUTE_MS = 60_000
 NAMESPACE = UUID("0d1c0b6e-5a5d-5a51-9f2c-6e0f9a1b7c33")
@@ -44,7 +44,7 @@ class Backroom:
         self._care = self._chance.choice((0.95, 0.95, 0.9, 0.8, 0.6))
         self._phase = self._chance.randrange(14)
         self._failing = set(self._chance.sample([article.sku for article in articles()], 2))
-        daily = shop.groups_per_hour * 12 * BUYERS * 0.8 * UNITS_A_RECEIPT
+        daily = shop.groups_per_hour * 12 * BUYERS * 1.1 * UNITS_A_RECEIPT
         # Units sold on a usual day, as the shop believes; it learns.
         self._usual = {article.sku: daily * article.share for article in articles()}
         # Room for half a usual day, in whole packs.
@@ -53,6 +53,7 @@ class Backroom:
             for article in articles()
         }
         self.stock: dict[str, list[int]] = {}
+        self._coming: dict[str, int] = {}
         self._number = 0
 
     def history(self, day: date) -> list[Fact]:
@@ -87,7 +88,7 @@ class Backroom:
         return sorted(found)
 
     def _morning(self, day: date, opens: int) -> Iterator[Fact]:
-        """Before opening: at first everything is counted, from the second day on what was ordered arrives."""
+        """Before opening: at first everything is counted, from the second day on what was ordered arrives; then an order."""
         first = not self.stock
         for place, article in enumerate(articles()):
             sku, at = article.sku, opens - 29 * MINUTE_MS + place * 1000
@@ -99,18 +100,49 @@ class Backroom:
                 for location, quantity in zip(("SHELF", "BACKROOM"), there, strict=True):
                     yield self._fact(sku, "COUNT", quantity, at, location=location, actor="stocktaker")
                 continue
+            if quantity := self._coming.pop(sku, 0):
+                self.stock[sku][1] += quantity
+                yield self._fact(
+                    sku,
+                    "RECEIVE",
+                    quantity,
+                    at,
+                    location="BACKROOM",
+                    reference=self._order_id(day - timedelta(days=1)),
+                    actor="goods-in",
+                )
+        yield from self._order(day, opens - 5 * MINUTE_MS)
+
+    def _order(self, day: date, at: int) -> Iterator[Fact]:
+        """What comes tomorrow before opening: for a few days more than are left. Some suppliers have nothing to send."""
+        for place, article in enumerate(articles()):
+            sku, left = article.sku, sum(self.stock[article.sku])
             if sku in self._failing and (day.toordinal() + self._phase) % 14 >= FAILS_FROM_DAY:
                 continue
-            wanted = self._usual[sku] * (DELIVERED_EVERY_DAYS + COVER_DAYS) - sum(self.stock[sku])
+            wanted = self._usual[sku] * (1 + DELIVERED_EVERY_DAYS + COVER_DAYS) - left
             # Each article has its own days, and a careless shop forgets some.
-            due = (day.toordinal() + place) % DELIVERED_EVERY_DAYS == 0 or self._usual[sku] > sum(self.stock[sku])
+            due = (day.toordinal() + place) % DELIVERED_EVERY_DAYS == 0 or self._usual[sku] > left
             if wanted > 0 and due and self._chance.random() < 0.5 + self._care / 2:
-                quantity = article.pack * math.ceil(wanted / article.pack)
-                self.stock[sku][1] += quantity
-                reference = f"PO-{day:%y%m%d}-{place:02}"
-                yield self._fact(
-                    sku, "RECEIVE", quantity, at, location="BACKROOM", reference=reference, actor="goods-in"
-                )
+                self._coming[sku] = article.pack * math.ceil(wanted / article.pack)
+        if not self._coming:
+            return
+        tomorrow, _ = self.shop.open_between(day + timedelta(days=1))
+        order_id = self._order_id(day)
+        order = {
+            "event_id": str(uuid5(NAMESPACE, f"{self.shop.store_id} {order_id}")),
+            "store_id": self.shop.store_id,
+            "order_id": order_id,
+            "timestamp": _rfc3339(at),
+            "supplier_id": "WHOLESALE",
+            "status": "PLACED",
+            "expected_at": _rfc3339(tomorrow - 29 * MINUTE_MS),
+            "lines": [{"sku": sku, "quantity": quantity} for sku, quantity in self._coming.items()],
+        }
+        yield Fact(at, ORDERS.name, orjson.dumps(order))
+
+    @staticmethod
+    def _order_id(day: date) -> str:
+        return f"PO-{day:%y%m%d}"
 
     def _round(self, hour: int) -> Iterator[Fact]:
         """Somebody looks at the shelves: those that are nearly empty are filled, not all of them by everybody; some is stolen."""
@@ -181,10 +213,14 @@ class Backroom:
         movement: dict[str, Any] = {
             "event_id": str(uuid5(NAMESPACE, f"{self.shop.store_id} {self._number}")),
             "store_id": self.shop.store_id,
-            "timestamp": datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds"),
+            "timestamp": _rfc3339(at),
             "sku": sku,
             "kind": kind,
             "quantity": quantity,
             **more,
         }
         return Fact(at, STOCK_MOVEMENTS.name, orjson.dumps(movement))
+
+
+def _rfc3339(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")

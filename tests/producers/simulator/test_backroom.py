@@ -15,9 +15,9 @@ from producers.simulator.catalogue import articles, entries
 from producers.simulator.faults import Message
 from producers.simulator.shops import make_shops
 from producers.simulator.stream import stream
-from schemas.events import Product
+from schemas.events import Order, Product
 from schemas.reading import Refusal, read_stock_movement, read_transaction
-from schemas.topics import STOCK_MOVEMENTS, TRANSACTIONS
+from schemas.topics import ORDERS, STOCK_MOVEMENTS, TRANSACTIONS
 from stream_processors.stock.derivation import movement_of, sales_of
 from stream_processors.stock.ledger import STEP, Discrepancy, Movement, Position, derive
 
@@ -98,3 +98,24 @@ def test_the_catalogue_names_every_article_once() -> None:
     assert len({one.name for one in products}) == len({one.gtin for one in products}) == len(products)
     assert all(one.name and one.category and one.pack >= 1 for one in products)
     assert sum(article.share for article in articles()) == pytest.approx(1)
+
+
+def test_what_arrives_was_ordered_for_that_morning() -> None:
+    """Each delivery is a line of an order placed the day before, whole, and not before it is due."""
+    ordered: dict[tuple[str, str], tuple[Decimal, datetime]] = {}
+    arrived = 0
+    for message in told():
+        if message.topic == ORDERS.name:
+            order = Order.model_validate_json(message.value)
+            assert order.expected_at is not None
+            for line in order.lines:
+                ordered[order.order_id, line.sku] = line.quantity, order.expected_at
+        elif message.topic == STOCK_MOVEMENTS.name:
+            movement = orjson.loads(message.value)
+            if movement["kind"] == "RECEIVE":
+                quantity, due = ordered.pop((movement["reference"], movement["sku"]))
+                assert movement["quantity"] == quantity
+                assert timedelta(0) <= datetime.fromisoformat(movement["timestamp"]) - due < timedelta(minutes=1)
+                arrived += 1
+    assert arrived > 50
+    assert {order_id for order_id, _ in ordered} <= {f"PO-{DAYS[-1]:%y%m%d}"}  # what has not come is due tomorrow
