@@ -83,6 +83,15 @@ def held(pids: list[int]) -> int:
     return total
 
 
+def worked(pid: int) -> float:
+    """Seconds of CPU that a process has taken so far."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def one(path: Path, steps: int, most: int) -> dict[str, Any]:
     """A whole run on a file, in this process."""
     from aisleflow.settings import Settings
@@ -105,14 +114,15 @@ def measured(size: int, steps: int, most: int) -> dict[str, Any]:
         rows = sales(size, path)
         command = [sys.executable, "-m", "benchmarks.training_growth", "--one", str(path)]
         command += ["--steps", str(steps), "--most", str(most)]
-        before = os.times()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            peak, over = 0, threading.Event()
+            peak, cpu, over = 0, dict[int, float](), threading.Event()
 
             def watch() -> None:
                 nonlocal peak
                 while not over.wait(0.5):
-                    peak = max(peak, held(tree(child.pid)))
+                    pids = tree(child.pid)
+                    peak = max(peak, held(pids))
+                    cpu.update({pid: max(cpu.get(pid, 0.0), worked(pid)) for pid in pids})
 
             watcher = threading.Thread(target=watch)
             watcher.start()
@@ -120,13 +130,11 @@ def measured(size: int, steps: int, most: int) -> dict[str, Any]:
             output = child.stdout.read()
             over.set()
             watcher.join()
-        after = os.times()
     if child.returncode:
         raise SystemExit(f"the run of {size} series failed with {child.returncode}")
     found: dict[str, Any] = json.loads(output.splitlines()[-1])
     found["seconds"]["all"] = round(sum(found["seconds"].values()), 1)
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return {**found, "size": size, "rows": rows, "mib": round(peak / 2**20), "cpu_s": round(cpu, 1)}
+    return {**found, "size": size, "rows": rows, "mib": round(peak / 2**20), "cpu_s": round(sum(cpu.values()), 1)}
 
 
 def slope(sizes: list[int], values: list[float]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
+    from aisleflow.settings import Settings
     from forecasting.pipeline.train import Outcome
 
 
@@ -93,7 +94,7 @@ def train(
     plan = Plan(holdout=holdout, most_series=most_series, country=country, steps=steps, seed=seed)
     console = Console(stderr=True)
     try:
-        found = settings()
+        found = _as_reader(settings())
         packages = spark.DRIVER if wanted.kind == "postgresql" and not driver_jar else ""
         if driver_jar and not Path(driver_jar).is_file():
             raise SourceError(f"--driver-jar {driver_jar}: there is no such file")
@@ -111,6 +112,18 @@ def train(
         raise typer.Exit(3) from None
     for line in lines(outcome):
         typer.echo(line)
+
+
+def _as_reader(settings: Settings) -> Settings:
+    """The same settings, at the ClickHouse that `up` started as the user who only reads."""
+    from pydantic import SecretStr
+
+    from aisleflow import secrets
+
+    known, url, port = secrets.load(settings.data_dir), settings.clickhouse_url, settings.clickhouse_port
+    if known is None or url is None or url.get_secret_value() != known.clickhouse_url(port):
+        return settings
+    return settings.model_copy(update={"clickhouse_url": SecretStr(known.clickhouse_reader_url(port))})
 
 
 def lines(outcome: Outcome) -> list[str]:

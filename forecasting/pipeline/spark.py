@@ -77,6 +77,7 @@ def session(master: str = "local[*]", memory: str = "2g", packages: str = "", ja
     if master.startswith("local"):
         options["spark.sql.shuffle.partitions"] = "16"
         options["spark.driver.host"] = options["spark.driver.bindAddress"] = "127.0.0.1"
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     for name, value in options.items():
         if value:
             builder = builder.config(name, value)
