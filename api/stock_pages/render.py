@@ -66,7 +66,7 @@ def shelf_link(store_id: str) -> str:
 def header(title: str, below: str, links: Sequence[tuple[str, str]]) -> str:
     """The head of a page: where one is, and where one can go."""
     ways = "".join(f'<a href="{address}">{escape(words)}</a>' for words, address in links)
-    return f'<div class="brand">{escape(title)}<small>{escape(below)}</small></div><nav>{ways}</nav>'
+    return f'<h1 class="brand">{escape(title)}<small>{escape(below)}</small></h1><nav>{ways}</nav>'
 
 
 def banner(problem: str) -> str:

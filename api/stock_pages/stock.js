@@ -49,6 +49,39 @@
   };
   begin();
 
+  const publish = async movement => {
+    const body = JSON.stringify({movements: [{...movement, timestamp: new Date(Date.now() + ahead).toISOString()}]});
+    const said = await told(await send('/stock/movements?wait=processed', body, 'application/json'));
+    if (said.errors) throw new Error(`${said.error_details[0].field}: ${said.error_details[0].reason}`);
+    return said;
+  };
+  const failure = error =>  // a browser without network throws a TypeError with words of its own
+    `${error instanceof TypeError ? 'No connection.' : error.message} Not done: tap again.`;
+  // A slip of the thumb is taken back by a movement the other way; a count by another count.
+  const offerUndo = (movement, name) => {
+    document.querySelector('.toast')?.remove();
+    const toast = document.createElement('div'), words = document.createElement('span'), undo = document.createElement('button');
+    toast.className = 'toast';
+    toast.setAttribute('role', 'status');
+    words.textContent = `${movement.quantity} × ${name}`;
+    undo.textContent = 'Undo';
+    const back = {...movement, event_id: uuid(), quantity: `-${movement.quantity}`, reason: 'taken back on the page'};
+    undo.addEventListener('click', async () => {
+      undo.disabled = true;
+      try {
+        await publish(back);
+        toast.remove();
+        emitEvent('stock_moved', back.sku);
+      } catch (error) {
+        words.textContent = failure(error);
+        undo.disabled = false;
+      }
+    });
+    toast.append(words, undo);
+    document.querySelector('.stock').append(toast);
+    setTimeout(() => toast.remove(), 20000);
+  };
+
   document.addEventListener('submit', async event => {
     const form = event.target;
     if (!form.matches('form.tick')) return;
@@ -61,21 +94,20 @@
     // Sent again after a failure it is the same movement, and counts once.
     data.event = data.event || uuid();
     const movement = {event_id: data.event, store_id: data.store, sku: data.sku, kind: data.move, location: data.location,
-      quantity: data.quantity || input.value, timestamp: new Date(Date.now() + ahead).toISOString(),
+      quantity: data.quantity || input.value,
       reason: data.reason || 'ticked off on the page'};
-    const name = localStorage.getItem('aisleflow_who');
-    if (name) movement.actor = name.slice(0, 128);
+    const who = localStorage.getItem('aisleflow_who');
+    if (who) movement.actor = who.slice(0, 128);
     try {
-      const answer = await send('/stock/movements?wait=processed', JSON.stringify({movements: [movement]}), 'application/json');
-      const said = await told(answer);
-      if (said.errors) throw new Error(`${said.error_details[0].field}: ${said.error_details[0].reason}`);
+      const said = await publish(movement);
       delete data.event;
       out.textContent = said.processed ? '✓ Done' : '✓ Sent; the ledger follows';
       out.className = 'good';
+      const name = form.closest('li')?.querySelector('.article')?.firstChild.textContent.trim();
+      if (data.move !== 'COUNT') offerUndo(movement, name || data.sku);
       emitEvent('stock_moved', data.sku);
     } catch (error) {
-      // A browser without network throws a TypeError with words of its own.
-      out.textContent = `${error instanceof TypeError ? 'No connection.' : error.message} Not done: tap again.`;
+      out.textContent = failure(error);
       out.className = 'bad';
     }
     buttons.forEach(one => { one.disabled = false; });

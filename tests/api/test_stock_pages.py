@@ -171,6 +171,15 @@ def test_ticked_off_on_a_phone_it_is_a_movement_and_goes(look: Callable[..., Any
     assert rows[0][:3] == ("FILL_SHELF", 12.0, "Mia")
     assert abs(rows[0][3] - epoch_ms(datetime.now(UTC))) < 60_000
     assert "Enough" in page.locator(".shelves li", has_text="Whole milk").inner_text()
+    toast = page.locator(".toast")
+    assert "12 × Whole milk" in toast.inner_text()
+    toast.locator("button").click()
+    page.locator(".tasks li", has_text="Whole milk").wait_for(timeout=SOON_MS)
+    with clickhouse_client(world) as client:
+        shelf = client.query(
+            "SELECT shelf FROM stock_positions_final WHERE store_id = 'LEEDS' AND sku = 'MILK'"
+        ).result_rows
+    assert shelf == [(0,)], "taken back by a movement the other way"
 
 
 def test_what_did_not_arrive_is_told_and_counts_once(look: Callable[..., Any], world: Settings) -> None:
