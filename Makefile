@@ -45,7 +45,7 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/lint-imports
 
 bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak and those of cameras
-	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py benchmarks/forecast.py benchmarks/forecast_speed.py benchmarks/training_growth.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py benchmarks/forecast.py benchmarks/forecast_speed.py benchmarks/forecast_network.py benchmarks/training_growth.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 bench-restocking: install ## What each restocking policy sells and holds over real sales; how far stock-out risks hold (5 minutes)
 	$(BIN)/python -m benchmarks.restocking $(BENCH_ARGS)
@@ -76,6 +76,9 @@ $(PEERS_INSTALLED): requirements/bench.txt | install
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	$(UV) install -q --python .venv-bench/bin/python --no-deps --require-hashes -r requirements/bench.txt
 	touch $@
+
+bench-forecast-network: training ## What the network adds to the champion on real sales: SALES=FOLDER (15 minutes)
+	$(BIN)/python -W ignore -m benchmarks.forecast_network $(SALES) $(BENCH_ARGS)
 
 bench-forecast-speed: training ## A forecast's time, alone and over HTTP, and a night of 10,000 series beside statsforecast and Prophet (5 minutes)
 	$(BIN)/python -m benchmarks.forecast_speed $(BENCH_ARGS)
