@@ -52,7 +52,7 @@ def test_tour(kafka: str, clickhouse: str, make_world: Callable[..., Settings], 
     def program(*words: str) -> list[str]:
         return [sys.executable, "-m", "aisleflow", *words]
 
-    ask, publish, query, stock, outlook, _predict = TOUR
+    ask, publish, query, stock, outlook, predict = TOUR
     elsewhere = settings.model_copy(update={"metrics_port": free_port()})
     with (
         process(
@@ -90,3 +90,7 @@ def test_tour(kafka: str, clickhouse: str, make_world: Callable[..., Settings], 
         stockouts, *listed = walk(outlook).splitlines()
         assert json.loads(stockouts)["store_id"] == "STORE_BLR_002"
         assert any("LIP-01" in line for line in listed), "without a published outlook it is worked out here"
+        forecast, models = map(json.loads, walk(predict).splitlines())
+        assert (forecast["productId"], forecast["forecast_range_start"]) == ("LIP-01", "2026-03-03")
+        assert len(forecast["daily_predictions"]) == 7
+        assert models["models"][0]["name"] == "champion"
