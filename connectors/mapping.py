@@ -290,9 +290,8 @@ class Map(Strict):
         try:
             if when is not None and not when.of(record):
                 return []
-            elements = [record] if each is None else _elements(each, record)
             found = []
-            for place, element in enumerate(elements):
+            for place, element in enumerate([record] if each is None else elements(each, record)):
                 names = [path.of(element) for path in identity]
                 if None in names or "" in names:
                     missing = self.identity[[name in (None, "") for name in names].index(True)]
@@ -338,7 +337,12 @@ def _key_of(topic: str, value: bytes, latest_ms: int) -> str | Refusal:
     return found if isinstance(found, Refusal) else found.sku
 
 
-def _elements(each: Path, record: Any) -> list[Any]:
+def elements(each: Path, record: Any) -> list[Any]:
+    """The elements of a list in a record, each with the record as its ``parent``.
+
+    Raises:
+        FieldError: there is something else.
+    """
     found = each.of(record)
     if found is None:
         return []

@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from aisleflow import log
 from aisleflow.settings import Settings
 from connectors.http import Http, NotNow, Refused
-from connectors.mapping import Lookup, Map, Path, Strict, Value
+from connectors.mapping import Lookup, Map, Path, Strict, Value, elements
 from connectors.outbox import Outgoing
 from connectors.pulling import Batch, ConnectError, Cursor, Pulled, Unavailable, latest_ms
 from schemas.reading import Refusal
@@ -97,6 +97,7 @@ class Push(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
     topic: str
     when: str | None = Field(None, description="Records of which this is not true are not sent.")
+    each: str | None = Field(None, description="A request for each element of this path; the record is its `parent`.")
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     path: str
     params: dict[str, Any] = Field({})
@@ -378,31 +379,34 @@ class RestTarget:
 
     def deliver(self, record: Outgoing) -> None:
         """As for ``Target``: find it there, or make it."""
-        config = self.config
         try:
             context = orjson.loads(record.value)
-            find = config.find
-            if find is not None:
-                answer, _ = self.http.once(
-                    find.method,
-                    str(render(find.path, context, self.lookups)),
-                    render(find.params, context, self.lookups),
-                    None if find.body is None else render(find.body, context, self.lookups),
-                )
-                if Path(find.found).of(answer):
-                    logger.info("push_found_it_there", target=self.name, record=record.id)
-                    return
-            answer, _ = self.http.once(
-                config.method,
-                str(render(config.path, context, self.lookups)),
-                render(config.params, context, self.lookups),
-                render(config.body, context, self.lookups),
-            )
+            for one in [context] if self.config.each is None else elements(Path(self.config.each), context):
+                self._make(one, record)
         except ValueError as error:
             raise Refused(str(error)) from None
         except Refused as error:
             if error.status in WRONG_SET_UP:  # the record is not at fault
                 raise NotNow(str(error)) from None
             raise
+
+    def _make(self, context: Any, record: Outgoing) -> None:
+        config, find = self.config, self.config.find
+        if find is not None:
+            answer, _ = self.http.once(
+                find.method,
+                str(render(find.path, context, self.lookups)),
+                render(find.params, context, self.lookups),
+                None if find.body is None else render(find.body, context, self.lookups),
+            )
+            if Path(find.found).of(answer):
+                logger.info("push_found_it_there", target=self.name, record=record.id)
+                return
+        answer, _ = self.http.once(
+            config.method,
+            str(render(config.path, context, self.lookups)),
+            render(config.params, context, self.lookups),
+            render(config.body, context, self.lookups),
+        )
         if config.error is not None and isinstance(answer, dict) and (said := Path(config.error).of(answer)):
             raise NotNow(f"the system says {str(said)[:300]}")

@@ -100,7 +100,7 @@ class ErpNext:
         return 200, {"data": self._listed(request)}, {}
 
     def _listed(self, request: Request) -> list[dict[str, Any]]:
-        source = self.made if request.path.endswith("Purchase Order") else self.documents
+        source = self.documents if request.path.endswith("Stock Ledger Entry") else self.made
         found = source
         for name, operator, value in json.loads(request.params["filters"]):
             assert operator in (">=", "=")

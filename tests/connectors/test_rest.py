@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,6 +19,7 @@ from connectors.outbox import Outgoing
 from connectors.pulling import ConnectError, Cursor, Pulled, Unavailable
 from connectors.rest import Push, Resource, RestSource, RestTarget
 from tests.connectors.stubs import Answer, ErpNext, Odoo, Request, serving
+from tests.schemas.examples import EXAMPLES
 
 FIELDS = {
     "store_id": {"path": "warehouse", "lookup": {"Stores": "ST1"}},
@@ -367,6 +370,31 @@ def test_an_order_is_made_once_however_often_it_is_sent() -> None:
             "name": "PUR-ORD-00001",
         }
     ]
+
+
+def test_what_to_order_becomes_a_request_for_each_article_and_day() -> None:
+    """The document's own example, fed what `aisleflow restock` publishes, twice."""
+    import re
+
+    import yaml
+
+    text = (Path(__file__).parents[2] / "docs/connectors.md").read_text()
+    given = yaml.safe_load(re.findall(r"```yaml\n(connector: erpnext-requests.*?)```", text, re.DOTALL)[0])
+    outlook = json.loads((EXAMPLES / "stock-outlook" / "order-and-fill.json").read_text())
+    wanted = [line["sku"] for line in outlook["lines"] if line.get("order_quantity", 0) > 0]
+    lookups = {"warehouses": {outlook["store_id"]: "Stores"}}
+    erp = ErpNext([])
+    with serving(erp) as url:
+        found = RestTarget(
+            Push.model_validate(given["push"][0]), Http(Api(base_url=url, headers=HEADERS)), "erp", lookups
+        )
+        for _ in range(2):
+            found.deliver(Outgoing("1", "stock-outlook", "ST1", orjson.dumps(outlook), 0))
+    assert wanted
+    assert [one["items"][0]["item_code"] for one in erp.made] == wanted
+    assert erp.made[0]["items"][0]["warehouse"] == "Stores"
+    assert erp.made[0]["items"][0]["qty"] > 0
+    assert erp.made[0]["aisleflow_day"] == erp.made[0]["schedule_date"]
 
 
 @pytest.mark.parametrize(
