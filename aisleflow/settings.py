@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     )
     question_model_url: str | None = Field(
         None,
-        pattern=r"^https?://",
+        pattern=r"^(https?://.*)?$",
         description="Address of an OpenAI-compatible endpoint, up to /v1, that translates questions the rules do not "
         "understand; empty asks none.",
     )

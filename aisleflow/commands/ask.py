@@ -20,9 +20,7 @@ def ask(
     url: Annotated[
         str | None, typer.Option(help="Address of the API; by default the one of the running system.")
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(envvar="AISLEFLOW_ASK_KEY", help="API key; by default one of AISLEFLOW_API_KEYS.")
-    ] = None,
+    key: Annotated[str | None, typer.Option(help="API key; by default one of AISLEFLOW_API_KEYS.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Data directory of the system.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The answer as the API gives it.")] = False,
 ) -> None:

@@ -525,7 +525,7 @@ MEASURES: dict[str, Measure] = {
     "gaps": Measure(
         "what to do about stock",
         "Shelves to fill from the back, articles to count because the ledger cannot be right, and those to order; of each the best sellers "
-        "first. Quantities are those of `aisleflow restock`, where it has worked them out.",
+        "first. Quantities are those of aisleflow restock, where it has worked them out.",
         *(
             "articles",
             "list",
@@ -583,7 +583,7 @@ MEASURES: dict[str, Measure] = {
     "stockouts": Measure(
         "what will run out",
         "Articles that are more likely than not to have run out by then, shelf and backroom together, by forecast, stock and what is on "
-        "order, as `aisleflow restock` last worked it out.",
+        "order, as aisleflow restock last worked it out.",
         *(
             "articles",
             "list",

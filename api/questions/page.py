@@ -20,6 +20,7 @@ from api.wall import render
 
 CSS = (Path(__file__).parent.parent / "wall" / "wall.css").read_text() + (Path(__file__).parent / "ask.css").read_text()
 MOST_ROWS = 100
+CONNECT_S = 60
 _FIRST = (
     *("gaps", "low", "sold_out", "backroom", "visitors", "revenue", "units", "conversion", "queue_max", "missing"),
     "dwell",
@@ -51,6 +52,13 @@ def install(app: FastAPI) -> None:
                 ui.html("<button>Ask</button>", sanitize=False)
             form.classes("question")
             body = ui.html("", sanitize=False).classes("answer").props('aria-live="polite"')
+        if q.strip():
+            body.set_content('<p class="none">Looking …</p>')
+        try:
+            # A page must be there within 3 seconds, and ClickHouse, Kafka or a model may take longer.
+            await ui.context.client.connected(timeout=CONNECT_S)
+        except TimeoutError:  # nobody is there to be answered
+            return
         try:
             if q.strip():
                 body.set_content(answered(await desk.ask(q.strip()[:MOST_CHARACTERS], "page", shops), shop))
@@ -106,9 +114,11 @@ def _table(answer: Answer) -> str:
         return '<p class="figure none">None</p>'
     unit = answer.measure.unit if answer.measure else ""
     # What people call it says enough; ids are in the answer of the API.
-    hidden = {
-        column for column in ("store_id",) if "shop" in answer.columns and all(row["shop"] for row in answer.rows)
-    }
+    hidden = {"store_id"} if "shop" in answer.columns else set()
+    if "product" in answer.columns and all(row["product"] for row in answer.rows):
+        hidden.add("sku")
+    if answer.query is not None and len(answer.query.stores) == 1 and not answer.query.by:
+        hidden.add("shop")
     columns = [column for column in answer.columns if column not in hidden]
     figures = [isinstance(answer.rows[0][column], int | float) for column in columns]
     head = "".join(

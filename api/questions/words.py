@@ -98,6 +98,7 @@ def near(question: str, names: Names) -> list[str]:
 
 
 _HEADINGS = {"store_id": "shop id", "sku": "SKU", "sales_a_day": "sold a day", "zone_id": "zone"}
+_DO = {"FILL_SHELF": "fill the shelf", "ORDER": "order", "COUNT": "count"}
 _UNITS = {"%": "share", "currency": "amount", "s": "seconds", "min": "minutes"}
 
 
@@ -120,8 +121,12 @@ def cell(column: str, value: object, unit: str) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return f"{value:,.2f}" if unit == "currency" and column == "value" else f"{value:,.4f}".rstrip("0").rstrip(".")
+    if column == "action" and isinstance(value, str):
+        return _DO.get(value, value)
     if isinstance(value, datetime):
         value = value.isoformat()
+    if isinstance(value, str) and value.startswith("1970-01-01T00:00:00"):
+        return "–"
     if isinstance(value, str) and len(value) > 18 and value[10:11] == "T":
         return value[:16].replace("T", " ") + " UTC"
     return str(value)

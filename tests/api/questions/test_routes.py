@@ -171,6 +171,7 @@ def test_in_the_terminal(served: str, tmp_path: Path) -> None:
 def test_on_the_page(served: str, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto(f"{served}/ask")
+    page.wait_for_selector(".near a")
     assert page.locator(".near a").count() >= 8
     page.fill("input[name=q]", QUESTION)
     page.click("button")
