@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     )
     question_model: str | None = Field(None, description="Name of the model there.")
     question_model_key: SecretStr | None = Field(None, description="Its API key.")
-    question_model_timeout_s: float = Field(20, gt=0, le=120, description="How long to wait for it, in seconds.")
+    question_model_timeout_s: float = Field(20.0, gt=0, le=120, description="How long to wait for it, in seconds.")
     question_model_sql: bool = Field(
         False, description="Whether it may write SQL (one checked SELECT) where no measure fits."
     )
