@@ -53,7 +53,8 @@ class Effects:
     """The effects on one product, and the multiplier of each day of its history and of the ``horizon`` days after it.
 
     ``calendar`` is what holidays and the year do, ``marketing`` what promotions and prices do. ``yearly`` apart from them is what
-    last year's course says, which a forecast may or may not believe.
+    last year's course says, which a forecast may or may not believe. ``honest`` is ``calendar`` with each holiday judged by the others
+    only, for backtests. ``noise`` is the relative variance of an ordinary day about what is usual.
     """
 
     promotion: Effect
@@ -63,6 +64,7 @@ class Effects:
     marketing: Days
     yearly: Days
     honest: Days
+    noise: float
 
 
 def estimate(series: Series, horizon: int) -> Effects:
@@ -88,7 +90,7 @@ def estimate(series: Series, horizon: int) -> Effects:
     calendar, honest, holidays = _holidays(quantity, base, promoted, groups, names, noise, length)
     promotion = _promotion(quantity, base * calendar[: len(quantity)], promoted, noise)
     marketing = by_price * np.where(promoted, promotion.factor, 1.0)
-    return Effects(promotion, _price_effect(elasticity, series), holidays, calendar, marketing, yearly, honest)
+    return Effects(promotion, _price_effect(elasticity, series), holidays, calendar, marketing, yearly, honest, noise)
 
 
 def usual(quantity: Days, left_out: npt.NDArray[np.bool_]) -> Days:

@@ -21,6 +21,8 @@ LEVEL_HALF_LIVES = (7.0, 14.0, 28.0, 56.0, 112.0)
 """In days."""
 PROFILE_HALF_LIVES = (8.0, 30.0, None)
 """In weeks; None: all weekdays alike."""
+PROFILE_SPREAD = 0.25
+"""How far a weekday's share usually is from 1."""
 ORIGINS = 52
 """Weeks' ends of the past at which members are tried."""
 
@@ -71,12 +73,12 @@ def origins(quantity: Days, horizon: int, most: int = ORIGINS) -> tuple[range, D
     return tried, padded[_days_after(tried, horizon)]
 
 
-def trials(quantity: Days, known: Sequence[Days], expected: Sequence[Days], horizon: int) -> Trials:
+def trials(quantity: Days, known: Sequence[Days], expected: Sequence[Days], horizon: int, noise: float) -> Trials:
     """Every member at every origin and today.
 
     ``quantity`` are whole weeks (NaN where unknown) ending today. Each of ``known`` is a course of multipliers for its days and the
     ``horizon`` ones after, and makes a family of members; ``expected`` the same for a day that is yet to come when it is forecast:
-    an effect seen once is in the first and not in the second.
+    an effect seen once is in the first and not in the second. ``noise`` is the relative variance of a day about what is usual.
     """
     tried, sold = origins(quantity, horizon)
     weeks = len(quantity) // WEEK
@@ -90,7 +92,7 @@ def trials(quantity: Days, known: Sequence[Days], expected: Sequence[Days], hori
     for course, (multipliers, future) in enumerate(zip(known, expected, strict=True)):
         usual = np.where(have, multipliers[: len(quantity)], 0.0)
         for half_life in PROFILE_HALF_LIVES:
-            profile = _profile(sums, usual, half_life)
+            profile = _profile(sums, usual, half_life, noise)
             before = np.vstack([np.ones(WEEK), profile[:-1]]).ravel()
             levels = levels_sold / np.maximum(discounted(usual * before, LEVEL_HALF_LIVES), 1e-9)
             ends = levels[:, np.array(at) * WEEK - 1]
@@ -101,14 +103,19 @@ def trials(quantity: Days, known: Sequence[Days], expected: Sequence[Days], hori
     return Trials(tuple(names), together[:, :-1], sold, together[:, -1])
 
 
-def _profile(sold: Days, usual: Days, half_life: float | None) -> Days:
-    """After each week, every weekday's share of an average day (1 for all where nothing was sold), drawn a little towards 1."""
+def _profile(sold: Days, usual: Days, half_life: float | None, noise: float) -> Days:
+    """After each week, every weekday's share of an average day (1 for all where nothing was sold).
+
+    Shares are drawn towards 1 as if ``noise / PROFILE_SPREAD**2`` average weeks had been seen before: much for a product whose days
+    differ by chance more than weekdays do, next to nothing for a whole shop.
+    """
     if half_life is None:
         return np.ones((len(sold) // WEEK, WEEK))
     by_weekday = discounted(sold.reshape(-1, WEEK), half_life, axis=0)
     days = discounted(usual.reshape(-1, WEEK), half_life, axis=0)
     mean = by_weekday.sum(axis=1, keepdims=True) / np.maximum(days.sum(axis=1, keepdims=True), 1e-9)
-    return np.where(mean > 0, (by_weekday + mean) / (days + 1) / np.maximum(mean, 1e-9), 1.0)
+    before = noise / PROFILE_SPREAD**2
+    return np.where(mean > 0, (by_weekday + before * mean) / (days + before) / np.maximum(mean, 1e-9), 1.0)
 
 
 def _days_after(weeks: Sequence[int], horizon: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

@@ -119,7 +119,7 @@ def test_trials_see_only_what_was_sold_before():
     tried, _ = origins(quantity, 28)
     later = quantity.copy()
     later[70:] = 500
-    before, after = (trials(one, [ones], [ones], 28) for one in (quantity, later))
+    before, after = (trials(one, [ones], [ones], 28, 0.05) for one in (quantity, later))
     at = [place for place, week in enumerate(tried) if week <= 10]
     np.testing.assert_array_equal(before.said[:, at], after.said[:, at])
     assert not np.array_equal(before.now, after.now) and len(tried) <= ORIGINS
