@@ -39,7 +39,9 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     holdout: int = Field(28, ge=7, le=90, description="Days at the end that are kept from learning, to judge by.")
-    most_series: int = Field(20_000, ge=1, description="Series that the network learns from and is judged on, at most.")
+    most_series: int = Field(
+        20_000, ge=1, description="Series that the network learns from and is judged on, about so many at most."
+    )
     country: str = Field("", description="ISO code of the country whose public holidays count.")
     steps: int = Field(1_000, ge=1, description="Batches that the network learns from.")
     seed: int = 0
@@ -81,7 +83,8 @@ def run(
         started = time.monotonic()
 
     told("reading sales")
-    table = spark.some(spark.series_table(spark.read(session, source, settings)), plan.most_series).persist()
+    whole = spark.series_table(spark.read(session, source, settings)).persist()
+    table = spark.some(whole, plan.most_series)
     series = learnable(spark.collected(table, plan.country), plan.holdout)
     if not series:
         raise SourceError(
@@ -106,7 +109,7 @@ def run(
         name: judging.summed(row for row in rows if row.model == name)
         for name in dict.fromkeys(row.model for row in rows)
     }
-    table.unpersist()
+    whole.unpersist()
     done("judge")
 
     told("keeping")

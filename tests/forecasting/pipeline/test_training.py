@@ -88,7 +88,7 @@ def shop(postgresql: str) -> str:
 
 def read(session: Any, source: Source, settings: Settings | None = None, where: str = "true") -> list[Series]:
     table = spark.series_table(spark.read(session, source, settings or Settings(_env_file=None))).where(where)
-    return spark.collected(spark.some(table, 1000), "IN")
+    return spark.collected(table, "IN")
 
 
 def test_sales_and_order_items_say_the_same(session: Any, shop: str) -> None:
@@ -109,6 +109,14 @@ def test_sales_and_order_items_say_the_same(session: Any, shop: str) -> None:
 def test_only_so_many_days_back(session: Any, shop: str) -> None:
     one = read(session, Source(shop, days=60))[0]
     assert (one.end - one.start).days + 1 <= 60
+
+
+def test_of_many_series_the_same_ones_are_taken_each_time(session: Any) -> None:
+    table = session.range(1000).selectExpr("cast(id AS string) AS key")
+    chosen = {row.key for row in spark.some(table, 100).collect()}
+    assert 70 < len(chosen) < 130
+    assert chosen == {row.key for row in spark.some(table.orderBy("key"), 100).collect()}
+    assert spark.some(table, 1000).count() == 1000
 
 
 @pytest.mark.parametrize(
