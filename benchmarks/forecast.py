@@ -148,7 +148,7 @@ def plotted(name: str, tables: dict[str, Any], examples: list[Any], path: Path) 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (bars, *axes) = plt.subplots(3, 1, figsize=(8, 9), height_ratios=[1.1, 1, 1], layout="constrained")
+    figure, (bars, *axes) = plt.subplots(3, 1, figsize=(8, 9), height_ratios=[1.4, 1, 1], layout="constrained")
     names = sorted(tables, key=lambda one: -tables[one]["horizons"]["28"]["mase"])
     places = np.arange(len(names))
     for offset, horizon, colour in ((0.2, 7, "#9db8d6"), (-0.2, 28, "#2f6299")):
@@ -157,7 +157,8 @@ def plotted(name: str, tables: dict[str, Any], examples: list[Any], path: Path) 
         bars.bar_label(drawn, fmt="%.2f", padding=3, fontsize=8)
     bars.set_yticks(places, names)
     bars.set_title(f"{name}: MASE of the median, lower is better", loc="left")
-    bars.legend(frameon=False, loc="lower right")
+    bars.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    bars.margins(x=0.08)
     known, came, told = examples[-1]
     by_volume = np.argsort([np.nanmean(one.quantity) for one in known])
     for axis, place in zip(axes, (by_volume[-1], by_volume[len(by_volume) // 2]), strict=True):
@@ -170,7 +171,7 @@ def plotted(name: str, tables: dict[str, Any], examples: list[Any], path: Path) 
         )
     for axis in (bars, *axes):
         axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=80, pil_kwargs={"optimize": True})
     plt.close(figure)
 
 
