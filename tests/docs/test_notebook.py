@@ -57,7 +57,7 @@ def test_it_runs(
     assert world.clickhouse_url is not None
     monkeypatch.setenv("AISLEFLOW_CLICKHOUSE_URL", world.clickhouse_url.get_secret_value())
     monkeypatch.setenv("AISLEFLOW_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # pictures go into the page, as in Jupyter
     book = nbformat.read(NOTEBOOK, 4)
     client = NotebookClient(book, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
     asyncio.run(client.async_execute())
@@ -66,4 +66,6 @@ def test_it_runs(
         for cell in book.cells
     ]
     assert "four-weeks" in answers[-2] and "champion" in answers[-2]
+    pictures = [out for cell in book.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+    assert len(pictures) == 1
     nbformat.write(book, tmp_path / "out.ipynb")
