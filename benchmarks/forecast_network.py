@@ -52,7 +52,7 @@ def main() -> None:
         for horizon in HORIZONS:
             about = f"{name}, {len(series)} series, {horizon} days; learnt in {learnt_s:.0f} s of CPU"
             rows = [
-                [model, *(table["horizons"][horizon][measure] for measure in MEASURES)]
+                [model, *(table["horizons"][str(horizon)][measure] for measure in MEASURES)]
                 for model, table in tables.items()
             ]
             show({"set": about}, ["model", *MEASURES], rows)

@@ -128,6 +128,7 @@ def run(
             registry.promote(NAME, version, instead_of=before.version if before else None)
         except OvertakenError as error:
             better, why = False, str(error)
+    registry.prune(NAME)  # a night adds one; the newest 30 stay, and what is served
     done("keep")
     _log.info("trained", version=version, promoted=better, why=why, seconds=seconds, **card.metrics)
     return Outcome(card, scores, before.version if before else None, better, why, seconds)
