@@ -38,7 +38,7 @@ HORIZON = 28
 """Days from today on that are forecast."""
 AT_ONCE = 200
 """Series that a model is asked for at once: enough for its speed, few enough for memory."""
-LOOK_EVERY_S = 300.0
+LOOK_EVERY_S = 60.0
 LINES = 400
 SETTLING = timedelta(minutes=30)
 """After midnight, what tills send late may still come."""
@@ -279,7 +279,7 @@ def forecast(
 
 
 def follow(settings: Settings, command: list[str], stop: threading.Event) -> None:
-    """Look every few minutes whether a shop is due, and then run ``command``, so that what a night takes is free again by day."""
+    """Look every minute whether a shop is due, and then run ``command``, so that what a night takes is free again by day."""
     while not stop.is_set():
         try:
             with clickhouse_client(settings) as client:
