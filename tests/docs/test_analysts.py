@@ -161,17 +161,15 @@ async def test_a_view_says_what_the_api_says(analyst: Client, filled: tuple[Sett
         day = days[store, on]
         layout = told.world.stores[store].layout
         window = windows.of_day(StoreCalendar(store, layout), on)
-        visits = await queries.visits(database, store, window)
-        counts = visits.keys() & day.keys()
+        found = await queries.figures(database, store, window)
+        counts = {name for name in found.keys() & day.keys() if name not in ("dwell_ms", "transactions")}
         assert len(counts) == 9
-        assert {name: day[name] for name in counts} == {name: visits[name] for name in counts}, (store, on)
-        assert day["conversion_rate"] == visits["purchasers"] / visits["unique_visitors"]
-        zones = await queries.zones(database, store, window)
-        assert day["stays"] == sum(zone["frequency"] for zone in zones)
-        assert day["avg_dwell_ms"] == sum(zone["dwell_ms"] for zone in zones) / day["stays"]
-        receipts = await queries.transactions(database, store, window)
-        amounts, currency = answers.revenue(receipts, layout.currency if layout else None)
-        assert day["transactions"] == sum(row["transactions"] for row in receipts)
+        assert {name: day[name] for name in counts} == {name: found[name] for name in counts}, (store, on)
+        assert day["conversion_rate"] == found["purchasers"] / found["unique_visitors"]
+        assert day["stays"] == found["zone_visits"]
+        assert day["avg_dwell_ms"] == found["dwell_ms"] / day["stays"]
+        amounts, currency = answers.revenue(found["transactions"], layout.currency if layout else None)
+        assert day["transactions"] == sum(row["transactions"] for row in found["transactions"])
         assert {code: float(value) for code, value in day["revenue_by_currency"].items()} == pytest.approx(amounts)
         assert (day["currency"], float(day["revenue"])) == (
             currency,
