@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: help install vision training demo test kill-test faults lint bench bench-camera bench-identity bench-cleaning camera-week bench-freshness bench-scaling bench-ingest bench-decoding bench-throughput soak back-pressure bench-queries bench-anomalies bench-stages bench-questions bench-forecast bench-training
+.PHONY: back-pressure bench bench-anomalies bench-camera bench-cleaning bench-decoding bench-forecast bench-forecast-network bench-forecast-speed bench-freshness bench-identity bench-ingest bench-queries bench-questions bench-restocking bench-scaling bench-stages bench-throughput bench-training camera-week demo faults help install kill-test lint soak test training vision
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -44,11 +44,13 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install $(PEERS_INSTALLED) ## Run every benchmark but the soak and those of cameras
-	@set -e; for file in $(filter-out benchmarks/soak.py benchmarks/identity.py benchmarks/camera.py benchmarks/cleaning.py benchmarks/forecast.py benchmarks/forecast_speed.py benchmarks/forecast_network.py benchmarks/training_growth.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+# Those that take hours, an extra, or material of yours: each has a target or a command of its own.
+APART := soak identity camera visits shelves cleaning restocking forecast forecast_speed forecast_network training_growth
+bench: install $(PEERS_INSTALLED) ## Run every benchmark that needs nothing but this machine
+	@set -e; for name in $(filter-out $(APART),$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
-bench-restocking: install ## What each restocking policy sells and holds over real sales; how far stock-out risks hold (5 minutes)
-	$(BIN)/python -m benchmarks.restocking $(BENCH_ARGS)
+bench-restocking: install ## What each restocking policy sells and holds over real sales; how far stock-out risks hold: SALES=FOLDER (5 minutes)
+	$(BIN)/python -m benchmarks.restocking $(SALES) $(BENCH_ARGS)
 
 bench-freshness: install ## How old an answer is: steady, at the highest rate, in a rebalance (9 minutes)
 	$(BIN)/python -m benchmarks.freshness $(BENCH_ARGS)

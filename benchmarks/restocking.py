@@ -1,7 +1,7 @@
 """Restocking over real sales: what each policy sells of what is asked for, against the stock that it holds; and how far the
 probability of running out can be believed.
 
-``python -m benchmarks.restocking --data FOLDER``: the folder has M5's and Online Retail's files. Everything that can be fitted (the
+``python -m benchmarks.restocking FOLDER``: the folder has M5's and Online Retail's files. Everything that can be fitted (the
 correlation of days, the profile of the day) is fitted on the days before the held-out ones; policies and models see of a day only
 what came before it.
 """
@@ -413,17 +413,17 @@ def draw_reliability(made: dict[str, list[tuple[float, float, int]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/sales")
+    parser.add_argument("sales", type=Path, help="folder of M5's and Online Retail's files")
     parser.add_argument("--products", type=int, default=30, help="of Online Retail, those that sell most")
     parser.add_argument(
         "--correlation", action="store_true", help="only measure how alike days are, on the fitted part"
     )
     chosen = parser.parse_args()
     began = time.monotonic()
-    retail = [one for one in _sales.online_retail(chosen.data, chosen.products) if len(one.quantity) >= 200]
+    retail = [one for one in _sales.online_retail(chosen.sales, chosen.products) if len(one.quantity) >= 200]
     sets: list[tuple[str, list[Series], int, float, int, dict[str, Array]]] = [
-        ("Online Retail", retail, 98, 6.0, 12, online_retail_hours(chosen.data, retail)),
-        ("M5", _sales.m5(chosen.data), 182, 1.0, 0, {}),
+        ("Online Retail", retail, 98, 6.0, 12, online_retail_hours(chosen.sales, retail)),
+        ("M5", _sales.m5(chosen.sales), 182, 1.0, 0, {}),
     ]
     if chosen.correlation:
         for name, series, held_out, *_ in sets:

@@ -13,7 +13,7 @@ from forecasting.series import Forecast
 Array = npt.NDArray[np.float64]
 
 #: Days of one article go up and down together: the correlation of the errors of two days in a row, 0.11 on Online Retail and 0.12 on
-#: M5 (``python -m benchmarks.restocking --correlation``). Of independent days a bad week would be too rare.
+#: M5 (``python -m benchmarks.restocking FOLDER --correlation``). Of independent days a bad week would be too rare.
 DAYS_ALIKE = 0.12
 COURSES = 400
 #: With a mean below so many units a day the steps between whole units matter.
