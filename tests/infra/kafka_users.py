@@ -9,7 +9,7 @@ from aisleflow.access import parts_grants
 from aisleflow.settings import Settings
 
 FILE = Path(__file__).parents[2] / "infra/kubernetes/chain/kafka-users.yaml"
-PARTS = ("worker", "gate", "api", "restock")
+PARTS = ("worker", "gate", "api", "forecasts", "restock")
 HEAD = """# Each part is a user with the least that it needs, as aisleflow/access.py says; `python -m tests.infra.kafka_users` writes this
 # file. Strimzi makes the passwords and keeps them in Secrets of the same names.
 """

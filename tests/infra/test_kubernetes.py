@@ -239,7 +239,7 @@ def test_probes_ask_ports_that_are_open() -> None:
     probed = set()
     for manifest in _files(FOLDER / "small"):
         for container in _containers(manifest):
-            if manifest["kind"] == "Job" or container["name"] == "restock":  # which serve nothing
+            if manifest["kind"] == "Job" or container["name"] in {"forecasts", "restock"}:  # which serve nothing
                 continue
             names = {port["name"]: port["containerPort"] for port in container["ports"]}
             for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -367,12 +367,13 @@ def test_our_own_programs_reach_what_they_need_and_nothing_else(overlay: tuple[s
     kafka, clickhouse = {"aisleflow/part": "kafka"}, {"aisleflow/part": "clickhouse"}
     reach = {
         part: (allowed(part, kafka, 9092), allowed(part, clickhouse, 8123))
-        for part in ("api", "worker", "stock-worker", "restock", "topics", "migrate", "grafana")
+        for part in ("api", "worker", "stock-worker", "forecasts", "restock", "topics", "migrate", "grafana")
     }
     assert reach == {
         "api": (True, True),
         "worker": (True, True),
         "stock-worker": (True, True),
+        "forecasts": (True, True),
         "restock": (True, True),
         "topics": (True, False),
         "migrate": (False, True),
@@ -487,6 +488,7 @@ if _kustomizes():
         for part, user in (
             ("worker", "worker"),
             ("stock-worker", "worker"),
+            ("forecasts", "forecasts"),
             ("restock", "restock"),
             ("api", "api"),
             ("gate", "gate"),
