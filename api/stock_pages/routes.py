@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, cast
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Query
 from nicegui import ui
@@ -77,6 +78,7 @@ def install(app: FastAPI) -> None:
         links = [
             ("All shops", "/stock"),
             ("Shelf photo", render.shelf_link(store_id)),
+            ("Forecasts", f"{_shop_link(store_id)}/forecasts"),
             ("Visitors", _shop_link(store_id)),
         ]
         with _page(await _name(parts(), store_id), "what to do, what costs most sales first", links):
@@ -110,7 +112,11 @@ def install(app: FastAPI) -> None:
     async def article(store_id: str, sku: Text = "") -> None:
         database = parts().database
         named = (await queries.names(database, [sku])).get(sku)
-        links = [("Stock of the shop", render.stock_link(store_id)), ("All shops", "/stock")]
+        links = [
+            ("Forecast", f"{_shop_link(store_id)}/forecast?{urlencode({'sku': sku})}"),
+            ("Stock of the shop", render.stock_link(store_id)),
+            ("All shops", "/stock"),
+        ]
         with _page((named and named["name"]) or sku, await _name(parts(), store_id), links):
             banner, head = Region(), Region()
             ui.html(render.count_form(store_id, sku), sanitize=False)

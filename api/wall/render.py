@@ -127,7 +127,9 @@ def link(shop: Shop, kiosk: bool) -> str:
 
 def ways(store_id: str) -> str:
     """Where one can go from a shop's page."""
-    return f'<nav>{BACK}<br><a class="way" href="/shops/{quote(store_id, safe="")}/stock">Stock</a></nav>'
+    place = f"/shops/{quote(store_id, safe='')}"
+    others = "".join(f' <a class="way" href="{place}/{page.lower()}">{page}</a>' for page in ("Stock", "Forecasts"))
+    return f"<nav>{BACK}<br>{others}</nav>"
 
 
 def age(shop: Shop, now: datetime) -> str:
