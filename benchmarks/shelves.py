@@ -160,8 +160,10 @@ def rows(detector: Detector, files: Sequence[Path], tiles: int) -> Array:
     """Of every photo: rows right, labelled, reported, and of those the ones that the labels speak about.
 
     A row is right at an intersection over union of 0.5 or more, each once. Labels are of whole bays; bays beside them are not
-    labelled, so rows of which less than half lies in the labels' common box are not counted as wrong.
+    labelled, so rows of which less than half lies in the labels' convex hull are not counted as wrong.
     """
+    import cv2
+
     scores = []
     for file in files:
         picture = read_picture(file)
@@ -186,11 +188,10 @@ def rows(detector: Detector, files: Sequence[Path], tiles: int) -> Array:
         area = (found[:, 2:] - found[:, :2]).prod(axis=1)
         right = shared / (area[:, None] + (true[:, 2:] - true[:, :2]).prod(axis=1)[None] - shared) >= 0.5
         at = linear_sum_assignment(-right.astype(int))
-        hull = np.concatenate([true[:, :2].min(axis=0), true[:, 2:].max(axis=0)])
-        inside = (
-            np.clip(np.minimum(found[:, 2:], hull[2:]) - np.maximum(found[:, :2], hull[:2]), 0, None).prod(axis=1)
-            / area
-        )
+        corners = np.concatenate([true[:, [0, 1]], true[:, [2, 1]], true[:, [2, 3]], true[:, [0, 3]]])
+        hull = cv2.convexHull(corners.astype(np.float32))
+        quads = [one.astype(np.float32) for one in outlines]
+        inside = np.array([cv2.intersectConvexConvex(one, hull)[0] / max(cv2.contourArea(one), 1.0) for one in quads])
         spoken = inside >= 0.5
         spoken[at[0][right[at]]] = True
         scores.append([int(right[at].sum()), len(true), len(found), int(spoken.sum())])

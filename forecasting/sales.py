@@ -6,16 +6,14 @@ A day is the shop's, by its time zone. What was sold is what SALE took off the s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from forecasting.days import Dates, series_of
 from forecasting.history import SHORT, History
-from forecasting.series import Days, Series
-
-EPOCH = date(1970, 1, 1)
 
 LONGEST_DAYS = 1095
 """Days of sales that are read, at most: three years show a season three times."""
@@ -98,8 +96,7 @@ def histories(
     """Series of the rows of ``SALES``, each from the article's first sale to ``until``, with what was masked; articles that never sold
     are left out.
 
-    A day on which the shop sold nothing at all is not known. Neither is one on which nothing of the article was on the shelf and
-    nothing was sold. A day on which the shelf ran empty counts: leaving out just the days that sold best would make forecasts too low.
+    What is known of a day is said in ``forecasting/days.py``.
 
     Args:
         rows: with the columns of ``SALES``.
@@ -110,7 +107,7 @@ def histories(
     """
     if not open_days:
         return []
-    opened = np.array([(day - EPOCH).days for day in open_days])
+    opened = np.array(open_days, dtype="datetime64[D]")
     return [
         made
         for row in rows
@@ -119,42 +116,24 @@ def histories(
 
 
 def _history(
-    row: Mapping[str, Any], opened: npt.NDArray[np.int64], until: date, special_days: Mapping[date, str], category: str
+    row: Mapping[str, Any], opened: Dates, until: date, special_days: Mapping[date, str], category: str
 ) -> Iterable[History]:
-    days = np.array(row["days"], dtype=np.int64)
+    days = np.array(row["days"], dtype="datetime64[D]")
     sold, price, high, end = (np.array(row[name], dtype=float) for name in ("quantity", "price", "high", "end"))
-    last = (until - EPOCH).days
-    within = days <= last
-    if not (sold[within] > 0).any():
+    last = np.datetime64(until)
+    if not (sold[days <= last] > 0).any():
         return
-    first = int(days[np.argmax(sold > 0)])
-    within &= days >= first
-    length, place = last - first + 1, days[within] - first
-    demand = np.full(length, np.nan)
-    demand[opened[(opened >= first) & (opened <= last)] - first] = 0.0
-    demand[place] = np.maximum(sold[within], 0.0)
-    closed = int(np.isnan(demand).sum())
-    # What lay on the shelf when a day ended lies there until something happens; what was there at most decides.
-    most = _carried(days, end, first, length)
-    most[place] = high[within]
-    empty = (most <= 0) & ~(demand > 0)
-    demand[empty] = np.nan
-    paid = np.isfinite(price)
-    prices = _carried(days[paid], price[paid], first, length, backwards=True) if paid.any() else None
-    start = EPOCH + timedelta(days=first)
+    made = series_of(row["sku"], opened, days, sold, price, high=high, end=end, category=category, until=until)
+    first = np.datetime64(made.start)
+    told = np.zeros(len(made.quantity), bool)
+    for some in (opened, days):
+        told[(some[(some >= first) & (some <= last)] - first).astype(np.intp)] = True
+    known = np.isfinite(made.quantity)
     warnings = []
-    if closed:
+    if closed := int((~told).sum()):
         warnings.append(f"on {closed} days the shop sold nothing at all: taken as closed")
-    if masked := int(empty.sum()):
+    if masked := int((told & ~known).sum()):
         warnings.append(f"{masked} days of stock-out were masked: nothing was on the shelf")
-    if (known := int(np.isfinite(demand).sum())) < SHORT:
-        warnings.append(f"short history: demand is known on {known} days only")
-    yield History(
-        Series(row["sku"], start, demand, category, price=prices, holiday_names=special_days), tuple(warnings)
-    )
-
-
-def _carried(days: npt.NDArray[np.int64], values: Days, first: int, length: int, *, backwards: bool = False) -> Days:
-    """For each day the last value up to and with it; before the first NaN, or ``backwards`` the first."""
-    at = np.searchsorted(days, np.arange(first, first + length), side="right") - 1
-    return np.where((at >= 0) | backwards, values[np.maximum(at, 0)], np.nan)
+    if known.sum() < SHORT:
+        warnings.append(f"short history: demand is known on {known.sum()} days only")
+    yield History(replace(made, holiday_names=special_days), tuple(warnings))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from forecasting.pipeline.days import cut
+from forecasting.days import cut
 from forecasting.series import QUANTILES, Forecast, Forecaster, Series
 
 WEEK = 7

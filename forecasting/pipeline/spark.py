@@ -16,8 +16,8 @@ import numpy as np
 
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
+from forecasting.days import series_of, with_holidays
 from forecasting.pipeline import sources
-from forecasting.pipeline.days import series_of, with_holidays
 from forecasting.pipeline.sources import Source, SourceError
 from forecasting.series import Series
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from aisleflow import log
 from aisleflow.settings import Settings
 from forecasting.baseline import SeasonalNaive
+from forecasting.days import cut
 from forecasting.pipeline import judging, spark
-from forecasting.pipeline.days import cut
 from forecasting.pipeline.judging import Judged
 from forecasting.pipeline.sources import Source, SourceError
 from forecasting.registry import Card, DataCard, OvertakenError, Registry, RegistryError

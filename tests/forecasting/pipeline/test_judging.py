@@ -7,8 +7,8 @@ import pytest
 
 from forecasting.backtest import scores
 from forecasting.baseline import SeasonalNaive
+from forecasting.days import cut
 from forecasting.pipeline import train
-from forecasting.pipeline.days import cut
 from forecasting.pipeline.judging import judge, summed, table
 from forecasting.registry import Card, DataCard
 from forecasting.series import QUANTILES, Series

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.pipeline.days import AHEAD, Dates, cut, series_of, with_holidays
+from forecasting.days import AHEAD, Dates, cut, series_of, with_holidays
 from forecasting.series import Series
 
 MONDAY = date(2026, 3, 2)

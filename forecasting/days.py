@@ -30,8 +30,9 @@ def series_of(
     high: Days | None = None,
     end: Days | None = None,
     category: str = "",
+    until: date | None = None,
 ) -> Series:
-    """The series of one product in one shop, from its first sale to the shop's last open day.
+    """The series of one product in one shop, from its first sale to the shop's last open day, or to ``until``.
 
     Args:
         key: how it is called.
@@ -43,6 +44,7 @@ def series_of(
         high: the most that was on the shelf at any moment of the day.
         end: what was on the shelf when the day ended: it lies there until the next of ``day``.
         category: of the product.
+        until: the last day of the series; something was sold by then.
 
     A day is an empty shelf's, and its demand not known, if nothing was on the shelf at any moment of it and nothing was sold. A
     day on which the shelf ran empty counts as it is: what it sold is the least that was wanted, and leaving out just the days
@@ -53,13 +55,13 @@ def series_of(
     open_days = open_days.astype("datetime64[D]")
     sold = np.maximum(np.nan_to_num(quantity[order]), 0.0)
     first = days[np.argmax(sold > 0)]
-    last = max(days[-1], open_days.max(initial=days[-1]))
+    last = max(days[-1], open_days.max(initial=days[-1])) if until is None else np.datetime64(until)
     length = int((last - first).astype(int)) + 1
-    within = days >= first
+    within = (days >= first) & (days <= last)
     place: Places = (days[within] - first).astype(np.intp)
 
     demand = np.full(length, np.nan)
-    demand[(open_days[open_days >= first] - first).astype(np.intp)] = 0.0
+    demand[(open_days[(open_days >= first) & (open_days <= last)] - first).astype(np.intp)] = 0.0
     demand[place] = sold[within]
 
     # For each day the last of ``days`` up to it; -1 before the first.
