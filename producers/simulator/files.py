@@ -18,7 +18,7 @@ from producers.simulator.catalogue import entries
 from producers.simulator.faults import Faults
 from producers.simulator.shops import layouts, make_shops
 from producers.simulator.stream import stream
-from schemas.topics import PRODUCTS, STOCK_MOVEMENTS, STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
+from schemas.topics import ORDERS, PRODUCTS, STOCK_MOVEMENTS, STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
 
 # Long before any simulated day, so that it holds for all of them.
 LAYOUTS_MADE = datetime(2020, 1, 1, tzinfo=UTC)
@@ -27,6 +27,7 @@ FILES = {
     TRANSACTIONS.name: "transactions.jsonl",
     STORE_LAYOUTS.name: "layouts.jsonl",
     STOCK_MOVEMENTS.name: "movements.jsonl",
+    ORDERS.name: "orders.jsonl",
     PRODUCTS.name: "products.jsonl",
 }
 
@@ -48,7 +49,7 @@ def write(out: Path, shops: int, days: Sequence[date], seed: int, faults: Faults
     counts: Counter[str] = Counter()
     began = time.perf_counter()
     with ExitStack() as stack:
-        sent = (VISIT_EVENTS.name, TRANSACTIONS.name, STOCK_MOVEMENTS.name)
+        sent = (VISIT_EVENTS.name, TRANSACTIONS.name, STOCK_MOVEMENTS.name, ORDERS.name)
         open_files = {topic: stack.enter_context((out / FILES[topic]).open("wb")) for topic in sent}
         for message in stream(places, days, seed, faults=faults, stock=True):
             counts[message.topic] += 1
