@@ -8,6 +8,7 @@ clean up after themselves. ``kafka`` and ``clickhouse`` alone are for tests that
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import secrets
@@ -56,6 +57,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome, report.longrepr = "failed", f"skipped, which CI does not allow: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _logs_end_with_the_test() -> Iterator[None]:
+    """A command that ran within a test has sent all logs to that test's output, which is closed by now."""
+    yield
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
 
 
 def free_port() -> int:
