@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -15,6 +17,7 @@ from pydantic import SecretStr
 
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
+from aisleflow.supervisor import environment
 from api.app import create_app
 from tests.conftest import answers, process
 
@@ -24,6 +27,20 @@ def insert(settings: Settings, table: str, rows: list[dict[str, Any]]) -> None:
     with clickhouse_client(settings) as client:
         names = list(rows[0])
         client.insert(table, [[row[name] for name in names] for row in rows], column_names=names)
+
+
+@pytest.fixture(scope="module")
+def worker(world: Settings) -> Iterator[None]:
+    """A worker that derives stock, and keeps what is only brought to ClickHouse."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "aisleflow", "worker", "--derives", "stock"],
+        env={**os.environ, **environment(world)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield
+    child.terminate()
+    child.wait()
 
 
 def as_reader(settings: Settings) -> Settings:

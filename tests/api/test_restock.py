@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -36,19 +36,6 @@ def settings(world: Settings, tmp_path_factory: pytest.TempPathFactory) -> Setti
     terms = tmp_path_factory.mktemp("terms") / "terms.csv"
     terms.write_text(TERMS)
     return world.model_copy(update={"restock_terms": terms})
-
-
-@pytest.fixture(scope="module")
-def worker(settings: Settings) -> Iterator[None]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "aisleflow", "worker", "--derives", "stock"],
-        env={**os.environ, **environment(settings)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    yield
-    child.terminate()
-    child.wait()
 
 
 def movement(sku: str, kind: str, quantity: float, at: datetime, **more: Any) -> dict[str, Any]:

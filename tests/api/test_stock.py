@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-
-from aisleflow.settings import Settings
-from aisleflow.supervisor import environment
-
-
-@pytest.fixture(scope="module")
-def worker(world: Settings) -> Iterator[None]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "aisleflow", "worker", "--derives", "stock"],
-        env={**os.environ, **environment(world)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    yield
-    child.terminate()
-    child.wait()
 
 
 def movement(kind: str, quantity: float, at: str, **more: Any) -> dict[str, Any]:

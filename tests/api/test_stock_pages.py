@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +13,6 @@ from pydantic import SecretStr
 
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
-from aisleflow.supervisor import environment
 from api.restock.answers import Task
 from api.stock.heatmap import Heatmap
 from api.stock.routes import Entry
@@ -53,7 +49,7 @@ MOVED = [
 
 
 @pytest.fixture(scope="module")
-def url(world: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(world: Settings, worker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a key, and a worker that keeps the ledger."""
     insert(
         world,
@@ -64,15 +60,8 @@ def url(world: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         ],
     )
     keyed = world.model_copy(update={"api_keys": SecretStr(KEY), "api_port": free_port()})
-    command = [sys.executable, "-m", "aisleflow", "worker", "--derives", "stock"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    child = subprocess.Popen(command, env={**os.environ, **environment(world)}, **quiet)
-    try:
-        with serve(keyed, tmp_path_factory.mktemp("api") / "log"):
-            yield f"http://127.0.0.1:{keyed.api_port}"
-    finally:
-        child.terminate()
-        child.wait()
+    with serve(keyed, tmp_path_factory.mktemp("api") / "log"):
+        yield f"http://127.0.0.1:{keyed.api_port}"
 
 
 @pytest.fixture(scope="module")

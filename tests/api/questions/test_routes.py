@@ -18,7 +18,6 @@ from pydantic import SecretStr
 
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
-from aisleflow.supervisor import environment
 from api.app import create_app
 from tests.api.conftest import as_reader, serve
 from tests.api.rows import feed, fill, layout, visit
@@ -42,19 +41,6 @@ def stored(world: Settings) -> Settings:
         ],
     )
     return world
-
-
-@pytest.fixture(scope="module")
-def worker(world: Settings) -> Iterator[None]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "aisleflow", "worker", "--derives", "stock"],
-        env={**os.environ, **environment(world)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    yield
-    child.terminate()
-    child.wait()
 
 
 @pytest.fixture(scope="module")
