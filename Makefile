@@ -6,7 +6,7 @@ PEERS_INSTALLED := .venv-bench/.installed
 UV := $(BIN)/uv pip
 .DEFAULT_GOAL := help
 
-.PHONY: back-pressure bench bench-anomalies bench-camera bench-cleaning bench-decoding bench-forecast bench-forecast-network bench-forecast-speed bench-freshness bench-identity bench-ingest bench-queries bench-questions bench-restocking bench-scaling bench-stages bench-throughput bench-training camera-week demo faults help install kill-test lint soak test training vision
+.PHONY: back-pressure bench bench-anomalies bench-camera bench-cleaning bench-decoding bench-forecast bench-forecast-confidence bench-forecast-network bench-forecast-speed bench-freshness bench-identity bench-ingest bench-queries bench-questions bench-restocking bench-scaling bench-stages bench-throughput bench-training camera-week demo faults help install kill-test lint soak test training vision
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -45,7 +45,7 @@ lint: install ## Style, types and the rooms' borders
 	$(BIN)/lint-imports
 
 # Those that take hours, an extra, or material of yours: each has a target or a command of its own.
-APART := soak identity camera visits shelves cleaning restocking forecast forecast_speed forecast_network training_growth
+APART := soak identity camera visits shelves cleaning restocking forecast forecast_confidence forecast_speed forecast_network training_growth
 bench: install $(PEERS_INSTALLED) ## Run every benchmark that needs nothing but this machine
 	@set -e; for name in $(filter-out $(APART),$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
@@ -78,6 +78,9 @@ $(PEERS_INSTALLED): requirements/bench.txt | install
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	$(UV) install -q --python .venv-bench/bin/python --no-deps --require-hashes -r requirements/bench.txt
 	touch $@
+
+bench-forecast-confidence: install ## Whether confidence scores keep what they promise on real sales: SALES=FOLDER (2 minutes)
+	$(BIN)/python -m benchmarks.forecast_confidence $(SALES) $(BENCH_ARGS)
 
 bench-forecast-network: training ## What the network adds to the champion on real sales: SALES=FOLDER (15 minutes)
 	$(BIN)/python -W ignore -m benchmarks.forecast_network $(SALES) $(BENCH_ARGS)

@@ -14,7 +14,7 @@ from forecasting.baseline import by_weeks, last_known
 from forecasting.cold_start import Categories
 from forecasting.effects import Effects
 from forecasting.ensemble import averaged
-from forecasting.series import QUANTILES, Days, Forecast, Forecaster, Series
+from forecasting.series import QUANTILES, Days, Forecast, Forecaster, Series, whole
 from forecasting.smoothing import WEEK, Trials
 from forecasting.statistical import demand_class
 
@@ -46,6 +46,8 @@ class Study:
     """What was said at past weeks' ends (origins, days ahead)."""
     sold: Days | None = None
     """What was sold then, NaN where that is not known."""
+    apart: int = WEEK
+    """Days between those origins."""
 
 
 class Champion:
@@ -116,7 +118,12 @@ class Champion:
                 made = replace(made, reason=f"its quantiles were off {gain} ({classes[at]} demand)")
                 means = np.array([one.mean for one in past_answers])
                 better[at] = Study(
-                    made, _trial_scores(past_answers, sold[at], series[at]), quick[at].effects, means, sold[at]
+                    made,
+                    _trial_scores(past_answers, sold[at], series[at]),
+                    quick[at].effects,
+                    means,
+                    sold[at],
+                    TRIAL_DAYS,
                 )
         return better
 
@@ -144,10 +151,10 @@ class Champion:
         ceiling = CEILING * float(np.nanmax(series.quantity)) * np.maximum(found.marketing[-horizon:], 1.0)
         now = np.where(closed, 0.0, np.minimum(now, ceiling))
         fan = intervals.fan(now, spread)
-        whole = bool((np.mod(series.quantity[np.isfinite(series.quantity)], 1) == 0).all())
-        fan = np.where(closed, 0.0, np.minimum(intervals.counted(fan) if whole else fan, np.maximum(ceiling, now)))
+        counts = whole(series.quantity)
+        fan = np.where(closed, 0.0, np.minimum(intervals.counted(fan) if counts else fan, np.maximum(ceiling, now)))
         made = Forecast(series.key, start, now, dict(zip(QUANTILES, fan, strict=True)), name, reason, tuple(warnings))
-        return Study(made, _backtest(series, said, tried.sold, whole), found, said, tried.sold)
+        return Study(made, _backtest(series, said, tried.sold, counts), found, said, tried.sold)
 
 
 def _always(series: Series) -> bool:
@@ -247,11 +254,11 @@ def _closed(quantity: Days, horizon: int) -> np.ndarray[tuple[int], np.dtype[np.
     return np.resize(shut, horizon)
 
 
-def _backtest(series: Series, said: Days, sold: Days, whole: bool) -> Scores | None:
+def _backtest(series: Series, said: Days, sold: Days, counts: bool) -> Scores | None:
     """How the chosen model did; its intervals are checked on the last origins, learned from those before."""
     if not np.isfinite(sold).any():
         return None
     late = slice(-min(HELD_OUT, len(sold) // 3) or None, None)
     early = intervals.learn(said[: late.start], sold[: late.start])
     fans = np.stack([intervals.fan(point, early) for point in said[late]], axis=1)
-    return scores(sold[late], said[late], intervals.counted(fans) if whole else fans, series.quantity)
+    return scores(sold[late], said[late], intervals.counted(fans) if counts else fans, series.quantity)

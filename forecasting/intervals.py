@@ -43,7 +43,7 @@ def learn(said: Days, sold: Days) -> Fan:
     for end in (*AHEAD, horizon):
         if begin >= horizon:
             break
-        errors = ((sold - said) / _scale(said))[:, begin:end]
+        errors = ((sold - said) / scale(said))[:, begin:end]
         errors = errors[np.isfinite(errors)]
         if len(errors) >= FEW:
             spread[:, begin:end] = np.quantile(errors, levels, method="weibull")[:, None]
@@ -58,7 +58,7 @@ def fan(point: Days, spread: Fan) -> Fan:
     counts = np.array([NormalDist().inv_cdf(quantile) for quantile in QUANTILES])[:, None] * np.sqrt(
         point + UNSURE * point**2
     )
-    quantiles = point + np.where(np.isfinite(spread), spread * _scale(point), counts)
+    quantiles = point + np.where(np.isfinite(spread), spread * scale(point), counts)
     return np.maximum.accumulate(np.maximum(quantiles, 0.0), axis=0)
 
 
@@ -74,5 +74,6 @@ def counted(quantiles: Fan) -> Fan:
     return made
 
 
-def _scale(said: Days) -> Days:
+def scale(said: Days) -> Days:
+    """What errors of forecasts of this size are divided by, to be compared with those of others."""
     return np.maximum(said, 1e-3) ** POWER

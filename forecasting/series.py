@@ -44,6 +44,12 @@ class Series:
         return self.start + timedelta(days=len(self.quantity) - 1)
 
 
+def whole(quantity: Days) -> bool:
+    """Whether only whole units were ever sold."""
+    known = quantity[np.isfinite(quantity)]
+    return bool((np.mod(known, 1) == 0).all())
+
+
 @dataclass(frozen=True)
 class Forecast:
     """Demand of the ``len(mean)`` days from ``start`` on, in units a day, none below 0.

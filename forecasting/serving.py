@@ -81,6 +81,8 @@ class Serving:
 
     def rehearse(self) -> None:
         """Answer a made-up question, so that the first real one finds everything loaded."""
+        import scipy.special  # noqa: F401 - what confidence scores are made with
+
         days = np.arange(120.0)
         made_up = Series("rehearsal", date(2026, 1, 1), 5 + days % 7 + np.sin(days))
         began = datetime.now(UTC)

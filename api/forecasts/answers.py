@@ -87,7 +87,7 @@ class PredictResponse(BaseModel):
         ge=0,
         le=1,
         description="Probability that the total sold will be within 20 % (or one unit) of predicted_total_quantity: the share of "
-        "backtest windows in which it was, the forecast's own spread counting as four more.",
+        "backtest windows in which it was, what the forecast's spread says counting as twelve more.",
     )
     daily_predictions: list[DailyPrediction]
     model: str = Field(description="What made the forecast.")

@@ -14,7 +14,7 @@ from forecasting.baseline import SeasonalNaive
 from forecasting.champion import Champion
 from forecasting.publishing import event_of
 from forecasting.series import QUANTILES, Forecast, Forecaster, Series
-from forecasting.service import TOLERANCE, Answer, Backtest, Question, answer
+from forecasting.service import TOLERANCE, Answer, Backtest, Question, _within, answer
 from schemas.events import DemandForecast, dump
 
 MODELS = [Champion(), SeasonalNaive()]
@@ -92,18 +92,43 @@ def test_figures_of_a_backtest_by_hand() -> None:
     assert tested.errors(1) == [2, 0, 10]
     assert tested.mae == pytest.approx(24 / 5) and tested.mase == pytest.approx(2.4)
     assert tested.wape == pytest.approx(24 / 70) and tested.bias == pytest.approx(-20 / 70)
-    assert tested.hits() == (2, 3)
+    # Totals of 20, 10 and 20, of which 20, 10 and 40 were sold; a total of twice 20 is off by 2**0.65 times as much.
+    assert tested.misses(20) == pytest.approx([0, 0, 20])
+    assert tested.misses(40) == pytest.approx([0, 0, 20 * 2**0.65])
 
 
-def test_confidence_is_the_share_of_hits_the_spread_counting_as_four() -> None:
+def test_confidence_is_the_share_of_hits_the_spread_counting_as_twelve() -> None:
     flat = np.full(7, 10.0)
     sure = Forecast("A", date(2026, 1, 1), flat, dict.fromkeys(QUANTILES, flat), "test")
     blank = Answer(sure, (), None, (), date(2025, 12, 31), 100)
     assert blank.confidence == 1
-    missed = replace(blank, backtest=windows(10, [[20] * 7] * 4))
-    assert missed.confidence == pytest.approx(4 / 8)
+    hit, missed = (replace(blank, backtest=windows(10, [[sold] * 7] * 4)) for sold in (10.5, 20))
+    assert hit.confidence == pytest.approx(1, abs=0.01)
+    # By 70 units each time: of the four windows none, of the distribution, three quarters of which are still the days' own, few.
+    assert missed.confidence == pytest.approx(12 / 16 * 0.21, abs=0.02)
+    # Windows of a week, one beginning every day, count as a seventh of as many.
+    overlapping = replace(missed, backtest=replace(missed.backtest, apart=1))  # type: ignore[arg-type]
+    assert missed.confidence < overlapping.confidence < blank.confidence
     unsure = replace(sure, quantiles={level: flat * 2 * level for level in QUANTILES})
-    assert 0.3 < replace(blank, forecast=unsure).confidence < 0.6
+    assert 0.3 < replace(blank, forecast=unsure).confidence < 0.8
+
+
+@pytest.mark.parametrize(
+    ("total", "variance", "chance"),
+    [
+        (1.5, 1.5, 0.3347 + 0.2510),  # Poisson: 1 or 2, and 0 is not within one unit
+        (2.0, 6.0, 0.2222 + 0.1481 + 0.0988),  # negative binomial of size 1 (geometric): 1, 2 or 3
+        (0.0, 0.0, 1.0),
+    ],
+)
+def test_few_units_are_counted(total: float, variance: float, chance: float) -> None:
+    assert _within(1.0, total, variance, whole=True) == pytest.approx(chance, abs=1e-4)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e9), st.booleans())
+def test_a_chance_is_a_chance_and_larger_for_a_larger_tolerance(total: float, variance: float, whole: bool) -> None:
+    chances = [_within(tolerance, total, variance, whole) for tolerance in (1.0, 2.5, 1e8)]
+    assert 0 <= chances[0] <= chances[1] + 1e-9 and chances[1] <= chances[2] + 1e-9 and chances[2] <= 1 + 1e-9
 
 
 def test_confidence_keeps_what_it_promises() -> None:
