@@ -337,9 +337,7 @@ class Registry:
             try:
                 self._files.create(f"{model_name}/promotions/{len(history) + 1:08d}.json", _written(promotion))
             except FileExistsError:
-                # After a lost answer the storage's client asks again, and finds what it wrote itself.
-                if self._promotion(model_name, len(history) + 1) != promotion:
-                    continue
+                continue
             return
 
     def _promotion(self, model_name: str, number: int) -> Promotion:
@@ -468,7 +466,7 @@ class _Bucket:
             raise RegistryError(f"models in a bucket need the package s3fs (make training): {url}") from None
         self._url = url
         self._root = url.removeprefix("s3://").rstrip("/")
-        self._fs: Any = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
+        self._fs: Any = s3fs.S3FileSystem(use_listings_cache=False)
 
     def names(self, folder: str) -> list[str]:
         with _reaching(self._url):
@@ -486,7 +484,12 @@ class _Bucket:
     def create(self, name: str, content: bytes) -> None:
         with _reaching(self._url):
             # Storage that does not know the condition If-None-Match overwrites: AWS, MinIO, Ceph and R2 know it.
-            self._fs.pipe_file(f"{self._root}/{name}", content, mode="create")
+            try:
+                self._fs.pipe_file(f"{self._root}/{name}", content, mode="create")
+            except FileExistsError:
+                # After a lost answer the storage's client asks again, and finds what it wrote itself.
+                if self.read(name) != content:
+                    raise
 
     def remove(self, folder: str) -> None:
         with _reaching(self._url):

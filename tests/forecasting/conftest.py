@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own, as Debian's package brings it."""
+"""A PostgreSQL of one's own, as Debian's package brings it, and a bucket of S3."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import free_port, process
+from tests.forecasting import s3
 
 #: Debian keeps the server's programs out of the path.
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
@@ -71,3 +72,18 @@ def _running(folder: Path) -> Iterator[str]:
     options = [f"-cport={port}", "-clisten_addresses=127.0.0.1", f"-cunix_socket_directories={folder}", "-cfsync=off"]
     with process([*as_user, postgres, "-D", str(data), *options], folder / "log", ready):
         yield address
+
+
+@pytest.fixture(scope="session")
+def _storage() -> Iterator[s3.Storage]:
+    with s3.serving() as storage:
+        yield storage
+
+
+@pytest.fixture()
+def storage(_storage: s3.Storage, monkeypatch: pytest.MonkeyPatch) -> s3.Storage:
+    """S3 on loopback, with the bucket ``shop``; AWS's variables lead there."""
+    _storage.faults.clear()
+    for name, value in _storage.environment().items():
+        monkeypatch.setenv(name, value)
+    return _storage

@@ -7,13 +7,12 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from forecasting import registry as registry_module
 from forecasting.registry import Card, CorruptArtefactError, DataCard, OvertakenError, Registry, RegistryError
+from tests.forecasting.s3 import Storage, answer_lost, forbidden, torn
 
 FILES = {"network.onnx": b"weights", "features.json": b"{}"}
 
@@ -29,14 +28,15 @@ def registry(tmp_path: Path) -> Registry:
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def either(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """A registry in a folder, and one on the interface that s3fs implements, kept in memory."""
-    if request.param == "folder":
-        return Registry(tmp_path / "models", cache=tmp_path / "cache")
-    store = MemoryFileSystem(skip_instance_cache=True)
-    store.store = {}
-    monkeypatch.setitem(sys.modules, "s3fs", SimpleNamespace(S3FileSystem=lambda **_: store))
-    return Registry("s3://shop/models", cache=tmp_path / "cache")
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+    """A registry in a folder, and one in a bucket of a server that speaks S3."""
+    found: Registry = request.getfixturevalue("bucket" if request.param == "bucket" else "registry")
+    return found
+
+
+@pytest.fixture()
+def bucket(storage: Storage, tmp_path: Path) -> Registry:
+    return Registry(f"s3://shop/{tmp_path.name}", cache=tmp_path / "cache")
 
 
 def test_what_is_saved_comes_back(either: Registry) -> None:
@@ -157,8 +157,9 @@ for version in sys.argv[2:]:
 """
 
 
-def test_two_processes_promote_at_once(registry: Registry) -> None:
-    versions = [registry.save("lstm", {"a.json": b"{}"}, card()) for _ in range(12)]
+def test_two_processes_promote_at_once(either: Registry) -> None:
+    registry = either
+    versions = [registry.save("lstm", {"a.json": b"{}"}, card()) for _ in range(4)]
     shares = [versions[0::2], versions[1::2]]
     processes = [
         subprocess.Popen([sys.executable, "-c", PROMOTES, registry.url, *share], stdin=subprocess.PIPE)
@@ -175,6 +176,44 @@ def test_two_processes_promote_at_once(registry: Registry) -> None:
         assert [version for version in told if version in share] == share
     served = registry.promoted("lstm")
     assert served and served.version == told[-1]
+
+
+@pytest.mark.parametrize("before", range(3))
+def test_storage_that_stops_taking_files_leaves_no_version(storage: Storage, bucket: Registry, before: int) -> None:
+    good = bucket.save("lstm", FILES, card())
+    bucket.promote("lstm", good)
+    storage.faults = [*[None] * before, forbidden]
+    with pytest.raises(RegistryError, match="the storage of trained models cannot be used: s3://shop/"):
+        bucket.save("lstm", FILES, card())
+    assert [found.version for found in bucket.versions("lstm")] == [good]
+    served = bucket.promoted("lstm")
+    assert served and served.version == good
+
+
+def test_a_torn_upload_is_never_served(storage: Storage, bucket: Registry) -> None:
+    good = bucket.save("lstm", FILES, card())
+    bucket.promote("lstm", good)
+    storage.faults = [torn]
+    bad = bucket.save("lstm", FILES, card())
+    with pytest.raises(CorruptArtefactError, match=r"network\.onnx is missing or is not the file that was saved"):
+        bucket.promote("lstm", bad)
+    storage.faults = [None, None, torn]  # its card
+    bucket.save("lstm", FILES, card())
+    assert [found.version for found in bucket.versions("lstm")] == [bad, good]
+    served = bucket.promoted("lstm")
+    assert served and served.version == good and bucket.read(served, "network.onnx") == b"weights"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_an_answer_that_is_lost_changes_nothing(storage: Storage, bucket: Registry, number: int) -> None:
+    """The client asks again, and finds what it wrote itself: in a file, the card or the promotion."""
+    storage.faults = [*[None] * number, answer_lost]
+    version = bucket.save("lstm", FILES, card())
+    bucket.promote("lstm", version)
+    assert not storage.faults
+    assert [promotion.version for promotion in bucket.history("lstm")] == [version]
+    served = bucket.promoted("lstm")
+    assert served and served.version == version
 
 
 def test_prune_keeps_what_is_needed(either: Registry) -> None:
