@@ -52,9 +52,9 @@ class Effect:
 class Effects:
     """The effects on one product, and the multiplier of each day of its history and of the ``horizon`` days after it.
 
-    ``calendar`` is what holidays and the year do, ``marketing`` what promotions and prices do. ``yearly`` apart from them is what
-    last year's course says, which a forecast may or may not believe. ``honest`` is ``calendar`` with each holiday judged by the others
-    only, for backtests. ``noise`` is the relative variance of an ordinary day about what is usual.
+    ``calendar`` is what holidays and the year do, ``marketing`` what promotions and prices do, ``by_price`` the prices' part of it.
+    ``yearly`` apart from them is what last year's course says, which a forecast may or may not believe. ``honest`` is ``calendar`` with
+    each holiday judged by the others only, for backtests. ``noise`` is the relative variance of an ordinary day about what is usual.
     """
 
     promotion: Effect
@@ -62,6 +62,7 @@ class Effects:
     holidays: tuple[Effect, ...]
     calendar: Days
     marketing: Days
+    by_price: Days
     yearly: Days
     honest: Days
     noise: float
@@ -79,7 +80,7 @@ def estimate(series: Series, horizon: int) -> Effects:
     price = _price_ratio(series, length)
     elasticity = _elasticity(quantity, promoted | (groups >= 0), price) if price is not None else None
     by_price = (
-        price ** (elasticity.factor if elasticity and elasticity.shown else 0.0)
+        np.clip(price ** (elasticity.factor if elasticity and elasticity.shown else 0.0), LOW, HIGH)
         if price is not None
         else np.ones(length)
     )
@@ -90,7 +91,8 @@ def estimate(series: Series, horizon: int) -> Effects:
     calendar, honest, holidays = _holidays(quantity, base, promoted, groups, names, noise, length)
     promotion = _promotion(quantity, base * calendar[: len(quantity)], promoted, noise)
     marketing = by_price * np.where(promoted, promotion.factor, 1.0)
-    return Effects(promotion, _price_effect(elasticity, series), holidays, calendar, marketing, yearly, honest, noise)
+    of_price = elasticity or Effect("price", 0.0, 0, False, "the history has no price")
+    return Effects(promotion, of_price, holidays, calendar, marketing, by_price, yearly, honest, noise)
 
 
 def usual(quantity: Days, left_out: npt.NDArray[np.bool_]) -> Days:
@@ -146,7 +148,7 @@ def season(series: Series, label: str) -> Effect:
         factor,
         days,
         True,
-        f"{label}: {_percent(factor)} against the last four weeks, from {len(levels)} blocks of four weeks",
+        f"{label}: {percent(factor)} against the last four weeks, from {len(levels)} blocks of four weeks",
     )
 
 
@@ -174,7 +176,7 @@ def _promotion(quantity: Days, base: Days, promoted: npt.NDArray[np.bool_], nois
             "promotion", 1.0, days, False, f"{days} days of promotion show no effect beyond chance: one changes nothing"
         )
     factor = _drawn(raw, 1.0, days, noise, PROMOTION_SPREAD)
-    return Effect("promotion", factor, days, True, f"a promotion: {_percent(factor)}, from {days} days of it")
+    return Effect("promotion", factor, days, True, f"a promotion: {percent(factor)}, from {days} days of it")
 
 
 def _drawn(raw: float, towards: float, days: float, noise: float, spread: float) -> float:
@@ -236,7 +238,7 @@ def _holidays(
     )
     effects = tuple(
         Effect(
-            name, float(factor), int(count), bool(count), f"{name}: {_percent(float(factor))}, from {count} such days"
+            name, float(factor), int(count), bool(count), f"{name}: {percent(float(factor))}, from {count} such days"
         )
         for (name, offset), factor, count in zip(names, factors, days, strict=True)
         if offset == 0
@@ -329,12 +331,6 @@ def _elasticity(quantity: Days, left_out: npt.NDArray[np.bool_], ratio: Days) ->
     return Effect("price", best, days, True, f"price: an elasticity of {best:g}, from {days} days at another price")
 
 
-def _price_effect(elasticity: Effect | None, series: Series) -> Effect:
-    if elasticity is None:
-        return Effect("price", 0.0, 0, False, "the history has no change of price")
-    return elasticity
-
-
 def _to(values: Days | None, length: int, rest: float) -> Days:
     """The values cut or filled to a length."""
     filled = np.full(length, rest)
@@ -344,7 +340,8 @@ def _to(values: Days | None, length: int, rest: float) -> Days:
     return filled
 
 
-def _percent(factor: float) -> str:
+def percent(factor: float) -> str:
+    """A multiplier in words: ``+25 %``."""
     return f"{(factor - 1) * 100:+.0f} %"
 
 

@@ -104,8 +104,9 @@ class Prepared:
 
     @cached_property
     def price(self) -> Days:
-        """Natural logarithm of the price, NaN where none is known."""
+        """Natural logarithm of the price: a known one holds until the next. NaN before the first."""
         found = _padded(self.series.price, self.days, np.nan)
+        found = found[np.maximum.accumulate(np.where(np.isfinite(found), np.arange(self.days), 0))]
         return np.log(found, where=found > 0, out=np.full(self.days, np.nan))
 
 

@@ -7,7 +7,7 @@ the champion answers it, or any other ``Forecaster``.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -38,6 +38,8 @@ PRIOR_WINDOWS = 12
 uncertain by 0.14."""
 MEDIAN_ERROR = NormalDist().inv_cdf(0.75)
 """The median absolute error of a normal distribution, in standard deviations."""
+NEAR = 1.1
+"""A price is beyond those of the history if it is so many times the highest, or below the lowest by as much."""
 TINY = 1e-9
 LARGE = 10_000
 """Totals above are taken as normal: what a count has beside that is nothing to 20 % of them."""
@@ -48,13 +50,15 @@ class Question:
     """What is asked of one product.
 
     ``season`` is what the asker calls the days to come ("peak", "off-peak", or nothing). ``promotion`` says whether they are promoted;
-    None: as often as the last eight weeks were. ``warnings`` are those of the making of the series.
+    None: as often as the last eight weeks were. ``price`` is that of a unit on them; None: what the series has of them, or else its last
+    one. ``warnings`` are those of the making of the series.
     """
 
     series: Series
     horizon: int
     season: str = ""
     promotion: bool | None = None
+    price: float | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -190,9 +194,9 @@ def answer(questions: Sequence[Question], model: Forecaster) -> list[Answer]:
 
 def _by_champion(questions: Sequence[Question], model: Champion, horizon: int) -> list[Answer]:
     """The champion brings its backtest and takes effects into account by itself."""
-    studies = model.study([_planned(one, horizon) for one in questions], horizon)
+    planned = [_planned(one, horizon) for one in questions]
     answers = []
-    for question, study in zip(questions, studies, strict=True):
+    for question, series, study in zip(questions, planned, model.study(planned, horizon), strict=True):
         promotion, forecast = study.effects.promotion, study.forecast
         backtest = None
         if study.backtest is not None and study.said is not None and study.sold is not None:
@@ -206,51 +210,72 @@ def _by_champion(questions: Sequence[Question], model: Champion, horizon: int) -
         else:
             on = np.zeros(horizon, dtype=bool) if promoted is None else promoted
             moved = float(forecast.mean[on].sum()) * (1 - 1 / promotion.factor)
-        answers.append(_answer(question, forecast, promotion, moved, backtest))
+        changes = [Moved(promotion, moved)]
+        if prices := _prices(series):
+            total, found = float(forecast.mean.sum()), study.effects.price
+            before = float((forecast.mean / study.effects.by_price[-horizon:]).sum())
+            why = f"by an elasticity of {found.factor:g}, from {found.days} days at another price"
+            changes.append(_priced(prices, total, before, found.days, found.shown, why if found.shown else found.note))
+        answers.append(_answer(question, forecast, changes, backtest))
     return answers
 
 
 def _by_any(questions: Sequence[Question], model: Forecaster, horizon: int) -> list[Answer]:
-    """Any model: what a promotion does is seen by asking with it and without; its backtest is made here."""
+    """Any model: what a promotion or a price does is seen by asking with it and without; its backtest is made here."""
     planned = [_planned(one, horizon) for one in questions]
     forecasts = model.forecast(planned, horizon)
-    promoted = [
+    totals = [float(one.mean.sum()) for one in forecasts]
+    promoted = {
         number for number, one in enumerate(questions) if (on := _promoted(one, horizon)) is not None and on.any()
-    ]
-    plain = model.forecast([_without(planned[number]) for number in promoted], horizon) if promoted else []
-    without = {number: float(one.mean.sum()) for number, one in zip(promoted, plain, strict=True)}
+    }
+    unpromoted = _totals(model, {number: _without_promotion(planned[number]) for number in promoted}, horizon)
+    prices = {number: found for number, one in enumerate(planned) if (found := _prices(one))}
+    unpriced = _totals(model, {number: _without_price(planned[number]) for number in prices}, horizon)
     window = min(horizon, LONGEST_WINDOW)
     cuts = [(number, cut) for number, one in enumerate(questions) for cut in _cuts(one.series, window)]
     past: defaultdict[int, list[Forecast]] = defaultdict(list)
     for (number, _), said in zip(cuts, model.forecast([cut for _, cut in cuts], window) if cuts else (), strict=True):
         past[number].append(said)
     answers = []
-    for number, (question, forecast) in enumerate(zip(questions, forecasts, strict=True)):
-        total = float(forecast.mean.sum())
-        before = without.get(number, total)
+    for number, (question, forecast, total) in enumerate(zip(questions, forecasts, totals, strict=True)):
+        why = f"as {model.name} has learned"
+        before = unpromoted.get(number, total)
         factor = total / before if before > 0 else 1.0
         shown = abs(factor - 1) > 0.005
         days = 0 if question.series.promotion is None else int((question.series.promotion > 0).sum())
-        note = (
-            f"a promotion: {(factor - 1) * 100:+.0f} %, as {model.name} has learned"
-            if shown
-            else "a promotion changes nothing here"
-        )
-        effect = Effect("promotion", factor if shown else 1.0, days, shown, note)
-        answers.append(_answer(question, forecast, effect, total - before, _rolled(question.series, past[number])))
+        note = f"a promotion: {effects.percent(factor)}, {why}" if shown else "a promotion changes nothing here"
+        changes = [Moved(Effect("promotion", factor if shown else 1.0, days, shown, note), total - before)]
+        if number in prices:
+            before = unpriced[number]
+            shown = abs(total - before) > 0.005 * before
+            days = _days_at_another_price(question.series)
+            changes.append(
+                _priced(prices[number], total, before, days, shown, why if shown else "a price changes nothing here")
+            )
+        answers.append(_answer(question, forecast, changes, _rolled(question.series, past[number])))
     return answers
 
 
-def _answer(
-    question: Question, forecast: Forecast, promotion: Effect, moved: float, backtest: Backtest | None
-) -> Answer:
+def _totals(model: Forecaster, series: Mapping[int, Series], horizon: int) -> dict[int, float]:
+    """What the model says of each in all."""
+    made = model.forecast(list(series.values()), horizon) if series else []
+    return {number: float(one.mean.sum()) for number, one in zip(series, made, strict=True)}
+
+
+def _priced(prices: tuple[float, float], total: float, before: float, days: int, shown: bool, why: str) -> Moved:
+    """What planned prices change: their mean and the last one of the history, the total with them and without."""
+    factor = total / before if shown and before > 0 else 1.0
+    note = f"a price of {prices[0]:g} after {prices[1]:g}: {effects.percent(factor)}, {why}" if shown else why
+    return Moved(Effect("price", factor, days, shown, note), total - before if shown else 0.0)
+
+
+def _answer(question: Question, forecast: Forecast, found: Sequence[Moved], backtest: Backtest | None) -> Answer:
     series = question.series
     warnings = [*question.warnings, *forecast.warnings]
-    changes = []
-    if question.promotion is not None or promotion.shown:
-        changes.append(Moved(promotion, moved))
-        if question.promotion and not promotion.shown:
-            warnings.append(f"promotion_active changes nothing: {promotion.note}")
+    said = {"promotion": question.promotion is not None, "price": True}
+    changes = [one for one in found if one.effect.shown or said[one.effect.name]]
+    for one in changes:
+        warnings += _cautions(question, one.effect)
     if question.season:
         season = effects.season(series, question.season)
         forecast = _times(forecast, season.factor)
@@ -271,6 +296,20 @@ def _answer(
         known,
         whole=whole(series.quantity),
     )
+
+
+def _cautions(question: Question, effect: Effect) -> list[str]:
+    """What to know before relying on an effect of what is planned."""
+    if effect.name == "promotion":
+        return [f"promotion_active changes nothing: {effect.note}"] if question.promotion and not effect.shown else []
+    if not effect.shown:
+        return [f"price changes nothing: {effect.note}"]
+    seen, price = _range(question.series), question.price
+    if seen is None or price is None or seen[0] / NEAR <= price <= seen[1] * NEAR:
+        return []
+    return [
+        f"the price {price:g} lies beyond those of the history ({seen[0]:g} to {seen[1]:g}): what it does is a guess"
+    ]
 
 
 def scale_of(series: Series) -> float:
@@ -297,19 +336,55 @@ def _promoted(question: Question, horizon: int) -> np.ndarray[tuple[int], np.dty
 def _planned(question: Question, horizon: int) -> Series:
     """The series with what is planned for the days to come."""
     series, promoted = question.series, _promoted(question, horizon)
-    if promoted is None:
-        return series
     length = len(series.quantity)
-    past = np.zeros(length) if series.promotion is None else series.promotion[:length]
-    return replace(series, promotion=np.concatenate([past, promoted.astype(float)]))
+    if promoted is not None:
+        past = np.zeros(length) if series.promotion is None else series.promotion[:length]
+        series = replace(series, promotion=np.concatenate([past, promoted.astype(float)]))
+    if question.price is not None:
+        known = np.full(length, np.nan)
+        if series.price is not None:
+            known[: len(series.price)] = series.price[:length]
+        series = replace(series, price=np.concatenate([known, np.full(horizon, question.price)]))
+    return series
 
 
-def _without(series: Series) -> Series:
+def _prices(series: Series) -> tuple[float, float] | None:
+    """The mean of the prices that are planned, and the last one of the history (NaN without one); None if none is planned."""
+    if series.price is None or not np.isfinite(ahead := series.price[len(series.quantity) :]).any():
+        return None
+    past = series.price[: len(series.quantity)]
+    known = past[np.isfinite(past)]
+    return float(np.nanmean(ahead)), float(known[-1]) if known.size else float("nan")
+
+
+def _range(series: Series) -> tuple[float, float] | None:
+    """The lowest and the highest price of the history."""
+    if series.price is None or not np.isfinite(past := series.price[: len(series.quantity)]).any():
+        return None
+    return float(np.nanmin(past)), float(np.nanmax(past))
+
+
+def _days_at_another_price(series: Series) -> int:
+    """Days of the history at another price than its last one."""
+    if series.price is None:
+        return 0
+    past = series.price[: len(series.quantity)]
+    known = past[np.isfinite(past)]
+    return int((known != known[-1]).sum()) if known.size else 0
+
+
+def _without_promotion(series: Series) -> Series:
     """The series with no promotion in the days to come."""
     assert series.promotion is not None  # it was planned
     promotion = series.promotion.copy()
     promotion[len(series.quantity) :] = 0.0
     return replace(series, promotion=promotion)
+
+
+def _without_price(series: Series) -> Series:
+    """The series with its last price in the days to come."""
+    assert series.price is not None  # it was planned
+    return replace(series, price=series.price[: len(series.quantity)])
 
 
 def _usual_share(series: Series) -> float:

@@ -37,7 +37,7 @@ class DailyPrediction(BaseModel):
 class EffectAnswer(BaseModel):
     """Something that changes demand, and by how much."""
 
-    name: str = Field(description="`promotion` or `seasonality`.")
+    name: str = Field(description="`promotion`, `price` or `seasonality`.")
     factor: float = Field(gt=0, description="A day under it sells so many times what it would otherwise.")
     units: float = Field(description="By how many units it changes the predicted total.")
     shown: bool = Field(description="Whether the history shows it at all; if not, the factor is 1.")

@@ -73,6 +73,9 @@ class Features(_Asked):
     promotion_active: bool | None = Field(
         None, description="Whether the days to come are promoted; absent: as often as the last eight weeks were."
     )
+    price: float | None = Field(
+        None, gt=0, le=10**9, description="Price of a unit in the days to come; absent: the last one of the history."
+    )
 
 
 class PredictRequest(_Asked):

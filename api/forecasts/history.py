@@ -94,5 +94,6 @@ def _asked(wanted: PredictRequest, history: History) -> Question:
         wanted.forecast_horizon,
         season=(features.seasonality or "") if features else "",
         promotion=features.promotion_active if features else None,
+        price=features.price if features else None,
         warnings=warnings,
     )

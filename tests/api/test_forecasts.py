@@ -96,6 +96,26 @@ def test_the_seeds_request_gets_the_seeds_answer(api: TestClient) -> None:
     assert moved == pytest.approx(effects["promotion"]["units"] + effects["seasonality"]["units"], abs=0.2)
 
 
+def test_a_planned_price_changes_what_is_predicted(api: TestClient) -> None:
+    points = [
+        {
+            "date": day["date"],
+            "quantity": 40 + n % 7 if n // 10 % 3 else 80 + n % 7,
+            "price": 10 if n // 10 % 3 else 7.5,
+        }
+        for n, day in enumerate(POINTS)
+    ]
+    cheap, usual = (
+        api.post("/api/v1/predict", json=asked(historicalData=points, features={"price": price})).json()
+        for price in (7.5, 10)
+    )
+    (effect,) = cheap["effects"]
+    assert effect["name"] == "price" and effect["shown"] and 1.5 < effect["factor"] < 2.6
+    moved = cheap["predicted_total_quantity"] - usual["predicted_total_quantity"]
+    assert moved == pytest.approx(effect["units"], rel=0.01)
+    assert not any("not known" in words for words in cheap["warnings"])
+
+
 def test_order_repeats_and_unknown_keys_change_nothing(api: TestClient) -> None:
     usual = api.post("/api/v1/predict", json=asked()).json()
     halves = [{**one, "quantity": one["quantity"] / 2, "till": "3"} for one in POINTS * 2]
@@ -134,6 +154,7 @@ LONG = [{"date": str(date(2020, 1, 1) + timedelta(days=n)), "quantity": n % 7} f
         ({"forecast_horizon": 7.5}, "forecast_horizon"),
         ({"forecast_horizon": True}, "forecast_horizon"),
         ({"features": {"promotion_active": "yes"}}, "features.promotion_active"),
+        ({"features": {"price": 0}}, "features.price"),
         ({"publish": True}, "store_id"),
         ({"model": "crystal ball"}, "model"),
     ],

@@ -14,7 +14,7 @@ import pytest
 from forecasting.registry import Card, DataCard, Registry, RegistryError
 from forecasting.series import QUANTILES, Forecast, Series
 from forecasting.served import FEATURES, ONNX, WEIGHTS, Promoted, ServedNetwork
-from forecasting.service import Question
+from forecasting.service import Question, answer
 from forecasting.serving import Serving
 
 if not importlib.util.find_spec("torch") and os.environ.get("CI") != "true":  # there it has to be installed
@@ -29,11 +29,13 @@ START = date(2025, 1, 6)
 
 
 def promoted(seed: int, days: int = 240, ahead: int = 28) -> Series:
-    """Ten a day, more on Saturdays, three times as many on promoted days."""
+    """Ten a day, more on Saturdays, three times as many on promoted days; twice as many in weeks in which the price is 7 and not 10."""
     random = np.random.default_rng(seed)
     promotion = (random.random(days + ahead) < 0.15).astype(float)
+    cheap = (np.arange(days) // 7 + seed) % 5 == 0
     usual = np.where(np.arange(days) % 7 == 5, 16.0, 10.0) * np.where(promotion[:days] > 0, 3.0, 1.0)
-    return Series(f"sku-{seed}", START, random.poisson(usual).astype(float), "drinks", promotion)
+    sold = random.poisson(usual * np.where(cheap, 2.0, 1.0)).astype(float)
+    return Series(f"sku-{seed}", START, sold, "drinks", promotion, np.where(cheap, 7.0, 10.0))
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,19 @@ def test_it_learns_a_planted_promotion(network: Network) -> None:
     assert with_it.quantiles[0.5].mean() > 2 * without.quantiles[0.5].mean()
     saturdays = np.arange(28) % 7 == (5 - 240) % 7
     assert without.mean[saturdays].mean() > 1.2 * without.mean[~saturdays].mean()
+
+
+def test_it_learns_a_planted_price(network: Network) -> None:
+    """Of a product that it has not seen: twice as much at 7 as at 10. With no price planned, the last one holds."""
+    new = promoted(99, ahead=0)
+    assert new.price is not None and new.price[-1] == 10
+    cheap, usual, unsaid = (answer([Question(new, 28, price=price)], network)[0] for price in (7.0, 10.0, None))
+    [moved] = [one for one in cheap.moved if one.effect.name == "price"]
+    assert moved.effect.shown and 1.4 < moved.effect.factor < 2.4 and moved.effect.days > 30
+    total = float(usual.forecast.mean.sum())
+    assert moved.units == pytest.approx(float(cheap.forecast.mean.sum()) - total, rel=0.01)
+    assert float(unsaid.forecast.mean.sum()) == pytest.approx(total, rel=0.01)
+    assert [one.effect.name for one in unsaid.moved] == []
 
 
 def test_onnx_answers_as_pytorch_does(network: Network) -> None:
@@ -163,10 +178,10 @@ def test_a_service_answers_with_it(network: Network, tmp_path: Path) -> None:
     registry.promote("lstm", version)
     serving = Serving(registry.url)
     serving.rehearse()
-    [answer] = serving.answer([question], "lstm")
-    assert (answer.version, answer.forecast.model) == (version, "lstm")
-    assert answer.backtest and 0 < answer.backtest.mae < 10 and 0 < answer.confidence < 1
-    [effect] = answer.moved
+    [told] = serving.answer([question], "lstm")
+    assert (told.version, told.forecast.model) == (version, "lstm")
+    assert told.backtest and 0 < told.backtest.mae < 10 and 0 < told.confidence < 1
+    [effect] = told.moved
     assert effect.effect.name == "promotion" and 2 < effect.effect.factor < 4 and effect.units > 0
     card, since, problem = serving.trained()
     assert card and card.version == version and since and not problem

@@ -60,6 +60,45 @@ def test_a_promotion_that_history_does_not_show_changes_nothing_and_says_so() ->
         assert total(Question(history, 14, promotion=True)) == total(Question(history, 14, promotion=False))
 
 
+def priced(days: int = 364) -> Series:
+    """Forty a day at 10; an elasticity of -2, seen in every third stretch of twenty days, which cost 8."""
+    price = np.where((np.arange(days) // 20) % 3 == 0, 8.0, 10.0)
+    price[-1] = 10.0
+    sold = np.random.default_rng(3).poisson(40 * (price / 10) ** -2.0).astype(float)
+    return Series("A", date(2025, 1, 1), sold, price=price)
+
+
+def test_a_planned_price_changes_the_forecast_and_says_by_how_much() -> None:
+    cheap, usual, unsaid = (one(Question(priced(), 14, price=price)) for price in (8.0, 10.0, None))
+    totals = [float(found.forecast.mean.sum()) for found in (cheap, usual, unsaid)]
+    assert totals[1] == totals[2] and unsaid.moved == ()
+    (moved,) = cheap.moved
+    assert moved.effect.name == "price" and moved.effect.shown and moved.effect.days > 100
+    assert moved.effect.factor == pytest.approx(0.8**-2, rel=0.15)
+    assert totals[0] / totals[1] == pytest.approx(moved.effect.factor, rel=0.01)
+    assert moved.units == pytest.approx(totals[0] - totals[1], rel=0.01)
+    assert moved.effect.note.startswith("a price of 8 after 10: +5")
+    # What the series itself has of the days to come is planned too, day by day.
+    history = priced()
+    assert history.price is not None
+    half = one(Question(replace(history, price=np.concatenate([history.price, np.full(7, 8.0)])), 14))
+    assert half.moved[0].units == pytest.approx(moved.units / 2, rel=0.05)
+
+
+def test_a_planned_price_that_history_does_not_know_changes_nothing_and_says_so() -> None:
+    flat = replace(series(), price=np.full(364, 9.5))
+    for history, why in ((series(), "the history has no price"), (flat, "shows no effect of the price")):
+        found = one(Question(history, 14, price=8.0))
+        (moved,) = (moved for moved in found.moved if moved.effect.name == "price")
+        assert not moved.effect.shown and moved.units == 0 and moved.effect.factor == 1
+        assert any("price changes nothing" in words and why in words for words in found.warnings)
+        assert total(Question(history, 14, price=8.0)) == total(Question(history, 14))
+    far = one(Question(priced(), 14, price=2.0))
+    assert any("lies beyond those of the history (8 to 10)" in words for words in far.warnings)
+    assert 0 < far.forecast.mean.sum() < 14 * 40 * 15
+    assert not one(Question(priced(), 14, price=8.0), SeasonalNaive()).moved[0].effect.shown
+
+
 def test_seasons_that_history_shows_raise_and_lower() -> None:
     history = series(728, seasons=0.5)
     usual, peak, low = (total(Question(history, 28, season=word)) for word in ("", "peak", "off-peak"))
@@ -151,14 +190,16 @@ def test_confidence_keeps_what_it_promises() -> None:
     st.integers(1, 90),
     st.sampled_from(["", "peak", "off-peak", "Diwali"]),
     st.sampled_from([None, True, False]),
+    st.sampled_from([None, 0.01, 9.5, 1e9]),
     st.sampled_from(MODELS),
 )
 def test_every_answer_is_numbers_and_fits_the_contract(
-    sold: list[float | None], horizon: int, season: str, promotion: bool | None, model: Forecaster
+    sold: list[float | None], horizon: int, season: str, promotion: bool | None, price: float | None, model: Forecaster
 ) -> None:
     quantity = np.array([np.nan if one is None else one for one in sold])
     flags = (np.arange(len(sold)) % 3 == 0).astype(float)
-    found = one(Question(Series("A", date(2026, 1, 1), quantity, promotion=flags), horizon, season, promotion), model)
+    history = Series("A", date(2026, 1, 1), quantity, promotion=flags, price=np.where(flags > 0, 7.0, 9.0))
+    found = one(Question(history, horizon, season, promotion, price), model)
     assert len(found.forecast.mean) == horizon
     assert 0 <= found.confidence <= 1
     event = event_of(found, "S1", "A", datetime(2026, 1, 1, tzinfo=UTC))
