@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
+import numpy.typing as npt
 
 from forecasting import effects, intervals, smoothing
 from forecasting.backtest import Scores, scores
@@ -147,14 +148,17 @@ class Champion:
         closed = _closed(series.quantity, horizon)
         if closed.any():
             warnings.append("days of the week on which nothing was ever known are forecast as closed: 0")
-        spread = intervals.learn(said, tried.sold)
+        past, ahead = _special(series, found, horizon)
+        times = intervals.wider(said, tried.sold, past)
+        widths = np.where(past, times, 1.0)
+        spread = intervals.learn(said, tried.sold, widths)
         ceiling = CEILING * float(np.nanmax(series.quantity)) * np.maximum(found.marketing[-horizon:], 1.0)
         now = np.where(closed, 0.0, np.minimum(now, ceiling))
-        fan = intervals.fan(now, spread)
+        fan = intervals.fan(now, spread, np.where(ahead, times, 1.0))
         counts = whole(series.quantity)
         fan = np.where(closed, 0.0, np.minimum(intervals.counted(fan) if counts else fan, np.maximum(ceiling, now)))
         made = Forecast(series.key, start, now, dict(zip(QUANTILES, fan, strict=True)), name, reason, tuple(warnings))
-        return Study(made, _backtest(series, said, tried.sold, counts), found, said, tried.sold)
+        return Study(made, _backtest(series, said, tried.sold, widths, counts), found, said, tried.sold)
 
 
 def _always(series: Series) -> bool:
@@ -254,11 +258,20 @@ def _closed(quantity: Days, horizon: int) -> np.ndarray[tuple[int], np.dtype[np.
     return np.resize(shut, horizon)
 
 
-def _backtest(series: Series, said: Days, sold: Days, counts: bool) -> Scores | None:
+def _special(series: Series, found: Effects, horizon: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which days are special: (origins, days ahead) of the past, and those to come."""
+    quantity = by_weeks(series.quantity).ravel()
+    days = np.concatenate([np.zeros(len(quantity) - len(series.quantity), dtype=bool), found.special])
+    weeks, _ = smoothing.origins(quantity, horizon)
+    return days[smoothing.days_after(weeks, horizon)], days[-horizon:]
+
+
+def _backtest(series: Series, said: Days, sold: Days, widths: Days, counts: bool) -> Scores | None:
     """How the chosen model did; its intervals are checked on the last origins, learned from those before."""
     if not np.isfinite(sold).any():
         return None
     late = slice(-min(HELD_OUT, len(sold) // 3) or None, None)
-    early = intervals.learn(said[: late.start], sold[: late.start])
-    fans = np.stack([intervals.fan(point, early) for point in said[late]], axis=1)
+    early = intervals.learn(said[: late.start], sold[: late.start], widths[: late.start])
+    told = zip(said[late], widths[late], strict=True)
+    fans = np.stack([intervals.fan(point, early, width) for point, width in told], axis=1)
     return scores(sold[late], said[late], intervals.counted(fans) if counts else fans, series.quantity)

@@ -54,7 +54,8 @@ class Effects:
 
     ``calendar`` is what holidays and the year do, ``marketing`` what promotions and prices do, ``by_price`` the prices' part of it.
     ``yearly`` apart from them is what last year's course says, which a forecast may or may not believe. ``honest`` is ``calendar`` with
-    each holiday judged by the others only, for backtests. ``noise`` is the relative variance of an ordinary day about what is usual.
+    each holiday judged by the others only, for backtests. ``special`` are promoted days, holidays and those around them. ``noise`` is
+    the relative variance of an ordinary day about what is usual.
     """
 
     promotion: Effect
@@ -65,6 +66,7 @@ class Effects:
     by_price: Days
     yearly: Days
     honest: Days
+    special: npt.NDArray[np.bool_]
     noise: float
 
 
@@ -77,22 +79,23 @@ def estimate(series: Series, horizon: int) -> Effects:
     length = len(quantity) + horizon
     promoted = _to(series.promotion, length, 0.0) > 0
     groups, names = _holiday_groups(series, length)
+    special = promoted | (groups >= 0)
     price = _price_ratio(series, length)
-    elasticity = _elasticity(quantity, promoted | (groups >= 0), price) if price is not None else None
+    elasticity = _elasticity(quantity, special, price) if price is not None else None
     by_price = (
         np.clip(price ** (elasticity.factor if elasticity and elasticity.shown else 0.0), LOW, HIGH)
         if price is not None
         else np.ones(length)
     )
-    base = usual(quantity / by_price[: len(quantity)], (promoted | (groups >= 0))[: len(quantity)])
+    base = usual(quantity / by_price[: len(quantity)], special[: len(quantity)])
     base = base * by_price[: len(quantity)]
-    noise = _noise(quantity, base, (promoted | (groups >= 0))[: len(quantity)])
-    yearly = _yearly(quantity, promoted | (groups >= 0), noise, length)
+    noise = _noise(quantity, base, special[: len(quantity)])
+    yearly = _yearly(quantity, special, noise, length)
     calendar, honest, holidays = _holidays(quantity, base, promoted, groups, names, noise, length)
     promotion = _promotion(quantity, base * calendar[: len(quantity)], promoted, noise)
     marketing = by_price * np.where(promoted, promotion.factor, 1.0)
     of_price = elasticity or Effect("price", 0.0, 0, False, "the history has no price")
-    return Effects(promotion, of_price, holidays, calendar, marketing, by_price, yearly, honest, noise)
+    return Effects(promotion, of_price, holidays, calendar, marketing, by_price, yearly, honest, special, noise)
 
 
 def usual(quantity: Days, left_out: npt.NDArray[np.bool_]) -> Days:

@@ -70,7 +70,7 @@ def origins(quantity: Days, horizon: int, most: int = ORIGINS) -> tuple[range, D
     weeks = len(quantity) // WEEK
     tried = range(max(min(4, weeks // 2), weeks - most, 1), weeks)
     padded = np.concatenate([quantity, np.full(horizon, np.nan)])
-    return tried, padded[_days_after(tried, horizon)]
+    return tried, padded[days_after(tried, horizon)]
 
 
 def trials(quantity: Days, known: Sequence[Days], expected: Sequence[Days], horizon: int, noise: float) -> Trials:
@@ -83,7 +83,7 @@ def trials(quantity: Days, known: Sequence[Days], expected: Sequence[Days], hori
     tried, sold = origins(quantity, horizon)
     weeks = len(quantity) // WEEK
     at = [*tried, weeks]
-    ahead = _days_after(at, horizon)
+    ahead = days_after(at, horizon)
     weekday = np.resize(np.arange(WEEK), horizon)
     have = np.isfinite(quantity)
     sums = np.where(have, quantity, 0.0)
@@ -118,6 +118,6 @@ def _profile(sold: Days, usual: Days, half_life: float | None, noise: float) -> 
     return np.where(mean > 0, (by_weekday + before * mean) / (days + before) / np.maximum(mean, 1e-9), 1.0)
 
 
-def _days_after(weeks: Sequence[int], horizon: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+def days_after(weeks: Sequence[int], horizon: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """For the end of each week the places of the days after it."""
     return np.asarray(np.array(weeks, dtype=np.int64)[:, None] * WEEK + np.arange(horizon))

@@ -65,6 +65,34 @@ def test_conformal_intervals_hold_what_they_say(scale):
     assert 0.78 < made.coverage_80 < 0.87 and 0.93 < made.coverage_95 < 0.98
 
 
+def test_special_days_get_their_own_width_and_others_theirs():
+    draw = np.random.default_rng(3)
+    special = draw.random((400, 7)) < 0.2
+    said = np.full((400, 7), 100.0)
+    sold = said + draw.normal(0, np.where(special, 30, 10))
+    past, late = slice(200), slice(200, None)
+    times = intervals.wider(said[past], sold[past], special[past])
+    assert times == pytest.approx(3, abs=0.5)
+    widths = np.where(special, times, 1.0)
+    spread = intervals.learn(said[past], sold[past], widths[past])
+    fans = np.stack(
+        [intervals.fan(point, spread, width) for point, width in zip(said[late], widths[late], strict=True)], 1
+    )
+    inside = (sold[late] >= fans[1]) & (sold[late] <= fans[-2])
+    for days in (special[late], ~special[late]):
+        assert 0.74 < inside[days].mean() < 0.88
+
+
+def test_a_few_special_days_say_little():
+    said, sold = np.full((20, 7), 100.0), 100 + np.random.default_rng(3).normal(0, 10, (20, 7))
+    special = np.zeros((20, 7), dtype=bool)
+    assert intervals.wider(said, sold, special) == 1
+    special[3, 2], sold[3, 2] = True, 160
+    assert 1 < intervals.wider(said, sold, special) < 2.2
+    special[3, 3:], sold[3, 3:] = True, 160
+    assert intervals.wider(said, sold, special) > 2.2
+
+
 def test_few_errors_have_the_spread_of_counts():
     fan = intervals.fan(np.array([9.0]), intervals.learn(np.ones((1, 1)), np.ones((1, 1))))[:, 0]
     assert fan[3] == 9 and fan[5] == pytest.approx(9 + 1.2816 * np.sqrt(9 + 0.25 * 81), rel=1e-3)
