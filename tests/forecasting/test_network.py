@@ -169,9 +169,16 @@ def test_a_promotion_is_picked_up_and_a_broken_one_is_not(network: Network, tmp_
     valid(served.forecast([promoted(1)], 7)[0])
 
 
-def test_a_service_answers_with_it(network: Network, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_a_service_answers_with_it(
+    network: Network, tmp_path: Path, place: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Asked for by name, from its promotion on, with its version, its backtest and what a promotion does."""
-    registry, question = Registry(tmp_path), Question(promoted(1, ahead=0), 28, promotion=True)
+    if place == "bucket":
+        request.getfixturevalue("storage")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    registry = Registry(f"s3://shop/{tmp_path.name}" if place == "bucket" else tmp_path)
+    question = Question(promoted(1, ahead=0), 28, promotion=True)
     with pytest.raises(LookupError, match="lstm is not served: no version is promoted"):
         Serving(registry.url).answer([question], "lstm")
     version = registry.save("lstm", network.files(), Card(data=DataCard.of([promoted(1)]), horizon=90))
