@@ -1,15 +1,24 @@
-"""The two connections every room needs: a Kafka producer that loses nothing, and a ClickHouse client."""
+"""The connections every room needs: a Kafka producer that loses nothing, how far a consumer group is, and a ClickHouse client."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
 from aisleflow.settings import Settings
 
@@ -118,3 +127,37 @@ def clickhouse_client(settings: Settings, **overrides: Any) -> Client:
             **overrides,
         }
     )
+
+
+Place = tuple[str, int]
+"""(topic, partition)"""
+
+
+def group_offsets(
+    consumer: Consumer, places: Iterable[Place], timeout: float = 10
+) -> tuple[dict[Place, int], dict[Place, int]]:
+    """The end of each partition, and up to where the consumer's group has confirmed it. May be called from any thread.
+
+    A partition counts from the first record that is still there. It takes three requests for all partitions of a broker, where
+    watermarks would take two for each.
+
+    Raises:
+        KafkaException: Kafka does not answer, or a partition has no leader now.
+    """
+    told = consumer.committed([TopicPartition(*place) for place in places], timeout=timeout)
+    at = {(one.topic, one.partition): one.offset for one in told}
+    first = _offsets_at(consumer, at, OFFSET_BEGINNING, timeout)
+    confirmed = {place: max(offset, first[place]) for place, offset in at.items()}
+    return _offsets_at(consumer, at, OFFSET_END, timeout), confirmed
+
+
+def _offsets_at(consumer: Consumer, places: Iterable[Place], which: int, timeout: float) -> dict[Place, int]:
+    """The first or last offset: Kafka answers the times -2 and -1 with them (KIP-79), which are these constants' values."""
+    if not (asked := [TopicPartition(*place, which) for place in places]):
+        return {}
+    found: dict[Place, int] = {}
+    for one in consumer.offsets_for_times(asked, timeout=timeout):
+        if one.error:
+            raise KafkaException(one.error)
+        found[one.topic, one.partition] = one.offset
+    return found

@@ -22,12 +22,12 @@ from urllib.request import Request, urlopen
 from zoneinfo import ZoneInfo
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from aisleflow.clients import kafka_config, kafka_producer, produce, raise_on
+from aisleflow.clients import group_offsets, kafka_config, kafka_producer, produce, raise_on
 from aisleflow.settings import Settings
 from producers.simulator.answers import COMPARED, World
 from producers.simulator.catalogue import entries
@@ -259,34 +259,34 @@ async def _past(feed: _Feed, settings: Settings, console: Console) -> None:
 async def _caught_up(settings: Settings, console: Console) -> None:
     """Wait until the workers have confirmed all that is on the log; says so and goes on if they do not."""
     began = time.monotonic()
-    with console.status("Waiting for the workers") as status:
-        while (behind := await asyncio.to_thread(lag, settings)) > 0:
-            status.update(f"The workers have {behind:,} records to go")
-            if time.monotonic() - began > CATCH_UP_WITHIN_S:
-                console.print(f"[yellow]The workers are still {behind:,} records behind[/] after {CATCH_UP_WITHIN_S} s")
-                return
-            await asyncio.sleep(0.2)
+    consumer = Consumer({**kafka_config(settings), "group.id": settings.consumer_group, "log_level": 0})
+    try:
+        with console.status("Waiting for the workers") as status:
+            while (behind := await asyncio.to_thread(_lag, consumer, settings)) != 0:
+                told = "it is not known how many" if behind is None else f"{behind:,}"
+                status.update(f"The workers have records to go: {told}")
+                if time.monotonic() - began > CATCH_UP_WITHIN_S:
+                    console.print(
+                        f"[yellow]The workers are still behind[/] after {CATCH_UP_WITHIN_S} s; records: {told}"
+                    )
+                    return
+                await asyncio.sleep(0.2)
+    finally:
+        consumer.close()
     console.print(f"The workers had caught up {time.monotonic() - began:.1f} s later", highlight=False)
 
 
-def lag(settings: Settings) -> int:
-    """Records on the fact topics that the workers' consumer group has not confirmed.
-
-    Raises:
-        KafkaException: Kafka does not answer.
-    """
-    consumer = Consumer({**kafka_config(settings), "group.id": settings.consumer_group, "log_level": 0})
+def _lag(consumer: Consumer, settings: Settings) -> int | None:
+    """Records on the fact topics that the workers' group has not confirmed; None while a busy broker does not say."""
+    topics = [settings.topic_prefix + topic.name for topic in (VISIT_EVENTS, TRANSACTIONS)]
     try:
-        names = [settings.topic_prefix + topic.name for topic in (VISIT_EVENTS, TRANSACTIONS)]
         known = consumer.list_topics(timeout=10).topics
-        places = [TopicPartition(name, number) for name in names if name in known for number in known[name].partitions]
-        behind = 0
-        for place in consumer.committed(places, timeout=10):
-            low, high = consumer.get_watermark_offsets(place, timeout=10)
-            behind += high - max(low, place.offset)
-        return behind
-    finally:
-        consumer.close()
+        ends, confirmed = group_offsets(
+            consumer, [(topic, number) for topic in topics if topic in known for number in known[topic].partitions]
+        )
+    except KafkaException:
+        return None
+    return sum(ends.values()) - sum(confirmed.values())
 
 
 # --- the check
@@ -439,4 +439,4 @@ def _table(world: World, shops: list[Shop], verdicts: dict[str, _Verdict]) -> Ta
     return table
 
 
-__all__ = ["KafkaException", "Plan", "check", "lag", "play", "resume_or_begin"]
+__all__ = ["KafkaException", "Plan", "check", "play", "resume_or_begin"]

@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     max_future_minutes: int = Field(
         1440, ge=0, description="How far a timestamp may lie ahead of its arrival before the event is refused."
     )
-    cycle_ms: int = Field(200, ge=10, le=10_000, description="How long a worker gathers records before it derives.")
+    cycle_ms: int = Field(
+        200, ge=10, le=10_000, description="How long a worker gathers records before it derives, at least."
+    )
     max_batch_records: int = Field(20_000, ge=1, description="Most records a worker derives at once.")
     retention_events_days: int = Field(
         396, ge=1, le=36_500, description="Days for which ClickHouse keeps events, zone visits, queues and anomalies."

@@ -164,21 +164,17 @@ def waiting(settings: Settings, doors: list[str]) -> dict[str, int]:
     Raises:
         KafkaException: Kafka does not answer or refuses.
     """
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer
 
-    from aisleflow.clients import kafka_config
+    from aisleflow.clients import group_offsets, kafka_config
     from stream_processors.gate import group
 
     if not doors:
         return {}
     consumer = Consumer({**kafka_config(settings), "group.id": group(settings), "log_level": 2})
     try:
-        found = {}
-        for place in consumer.committed([TopicPartition(door, 0) for door in doors], timeout=10):
-            first, end = consumer.get_watermark_offsets(place, timeout=10)
-            if end > max(first, place.offset):
-                found[place.topic] = end - max(first, place.offset)
-        return found
+        ends, confirmed = group_offsets(consumer, [(door, 0) for door in doors])
+        return {topic: end - confirmed[topic, 0] for (topic, _), end in ends.items() if end > confirmed[topic, 0]}
     finally:
         consumer.close()
 

@@ -199,6 +199,7 @@ class Answer:
     close: Callable[[], None] | None = None
 
 
+_MERGES = Path(__file__).parent / "merges.xml"
 # What the engine lets anybody do, whatever a statement says: tables and their rows. No files, no network, no other servers,
 # no functions, no users, no SYSTEM.
 _ENGINE_USERS = """<clickhouse>
@@ -230,9 +231,8 @@ class Engine:
             raise SystemExit(f"clickhouse: another server already uses {data_dir}") from None
         (data_dir / "engine-users.xml").write_text(_ENGINE_USERS.format(policies=""))
         config = data_dir / "engine-config.xml"
-        config.write_text(
-            f"<clickhouse><users_config>{escape(str(data_dir / 'engine-users.xml'))}</users_config></clickhouse>"
-        )
+        users = f"  <users_config>{escape(str(data_dir / 'engine-users.xml'))}</users_config>\n"
+        config.write_text(_MERGES.read_text().replace("</clickhouse>", users + "</clickhouse>"))
         self._path = f"{data_dir / 'chdb'}?config-file={config}"
         self._anchor = connect(self._path)  # the engine lives as long as one connection is open
         #: The tables whose rows are held apart by shop; None while nobody needs that.

@@ -20,9 +20,9 @@ from prometheus_client import REGISTRY, Counter, Gauge
 from urllib3.exceptions import HTTPError
 
 from aisleflow import log, metrics
-from aisleflow.clients import clickhouse_client, kafka_config
+from aisleflow.clients import Place, clickhouse_client, kafka_config
 from aisleflow.settings import Settings
-from stream_processors.engine.liveness import GroupLag, Place
+from stream_processors.engine.liveness import GroupLag
 from stream_processors.engine.sink import encode_rows
 
 logger = log.get(__name__)

@@ -13,21 +13,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
 from aisleflow import log, metrics
-from aisleflow.clients import kafka_config
+from aisleflow.clients import Place, group_offsets, kafka_config
 from aisleflow.settings import Settings
 
 logger = log.get(__name__)
 
 CHECK_EVERY_S = 5.0
 STUCK_AFTER_S = 60.0
+ANSWER_WITHIN_S = 5
 EXIT_STUCK = 75
 REMEMBERED_ENDS = 2_000
-
-Place = tuple[str, int]
-"""(topic, partition)"""
 
 
 class GroupLag:
@@ -67,12 +65,7 @@ class GroupLag:
         Raises:
             KafkaException: the broker does not answer.
         """
-        ends, confirmed = {}, {}
-        for partition in self._consumer.committed([TopicPartition(*name) for name in held], timeout=5):
-            first, end = self._consumer.get_watermark_offsets(partition, timeout=5)
-            place = (partition.topic, partition.partition)
-            ends[place], confirmed[place] = end, partition.offset if partition.offset >= 0 else first
-        return ends, confirmed
+        return group_offsets(self._consumer, held, ANSWER_WITHIN_S)
 
     def _note(self, now: float, ends: dict[Place, int], confirmed: dict[Place, int]) -> None:
         """What was on the log at an earlier time and is confirmed now had been read by then."""

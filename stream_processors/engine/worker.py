@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -37,10 +38,17 @@ STREAM_BUFFER_MESSAGES = 16
 FETCH_BYTES_PER_PARTITION = 1_048_576
 EXIT_FAILED = 76
 STOP_PATIENCE_S = 10.0
+BUSY_SHARE = 0.2
+"""Of the time that cycles may take while they are not full. Each costs ClickHouse the same few statements and parts, however
+few its rows are: where they take long, they come less often, and the machine has time for others."""
+LONGEST_GATHER_S = 1.0
+"""Unless a setting asks for more: so old may an answer get for that."""
 
 
 class Cycles(Generic[T]):
     """Gathers messages for a moment, derives them together, acknowledges them together.
+
+    They come every ``gather_s`` while records do, and less often where they take long (``BUSY_SHARE``).
 
     A cycle is prepared while the one before it is finished, since that one mostly waits for ClickHouse; cycles finish
     in their order, one at a time.
@@ -69,6 +77,7 @@ class Cycles(Generic[T]):
         self._idle = asyncio.Event()
         self._idle.set()
         self._drains = 0
+        self._took_s = 0.0
 
     async def offer(self, event: EventT) -> None:
         """Take a message; waits while a full cycle is gathered already, and lets go of it if a ``drain`` comes
@@ -116,8 +125,9 @@ class Cycles(Generic[T]):
                 self._idle.clear()
                 finishing = asyncio.create_task(_or_leave(self._end(prepared, events, started)))
                 # A steady pace keeps inserts few and large; a worker that is behind has its next cycle full already.
+                gather_s = max(self._gather_s, min(self._took_s / BUSY_SHARE, LONGEST_GATHER_S))
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), self._gather_s - (time.monotonic() - started))
+                    await asyncio.wait_for(self._full.wait(), gather_s - (time.monotonic() - started))
         finally:
             if finishing is not None:
                 finishing.cancel()
@@ -127,7 +137,8 @@ class Cycles(Generic[T]):
         for event in events:
             event.ack()
         self._idle.set()
-        self._beat(time.monotonic() - started)
+        self._took_s = time.monotonic() - started
+        self._beat(self._took_s)
 
 
 def create_app(
@@ -204,6 +215,11 @@ def create_app(
     async def stopping(_app: Any, **_: Any) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(cycles.drain(), STOP_PATIENCE_S)
+        # While it closes, aiokafka no longer looks for the group's coordinator and yet waits for it to take a commit: if
+        # their connection is cut at that moment it waits for ever.
+        anyway = threading.Timer(STOP_PATIENCE_S, _leave)
+        anyway.daemon = True
+        anyway.start()
 
     @app.on_partitions_assigned.connect
     async def assigned(_app: Any, assigned: set[TP], **_: Any) -> None:
@@ -227,6 +243,13 @@ def credentials(settings: Settings) -> Credentials | None:
         mechanism=settings.kafka_sasl_mechanism,
         ssl_context=context,
     )
+
+
+def _leave() -> None:
+    logger.warning(
+        "worker_left", reason="Kafka's client did not close in time; what it had not confirmed is delivered anew"
+    )
+    os._exit(EXIT_FAILED)
 
 
 async def _or_leave(work: Awaitable[None]) -> None:

@@ -485,6 +485,7 @@ if _kustomizes():
         documents = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(built)}
         files = documents["ClickHouseInstallation", "aisleflow"]["spec"]["configuration"]["files"]
         assert files["users.d/aisleflow.xml"] == (ROOT / "infra/clickhouse/users.xml").read_text()
+        assert files["config.d/aisleflow.xml"] == (ROOT / "infra/clickhouse/merges.xml").read_text()
         for part, user in (
             ("worker", "worker"),
             ("stock-worker", "worker"),

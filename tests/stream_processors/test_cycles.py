@@ -6,7 +6,9 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -188,6 +190,31 @@ def program(text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_cycles_that_take_long_come_less_often_unless_they_are_full() -> None:
+    async def main() -> tuple[float, float]:
+        told = Told()
+        began: list[float] = []
+
+        async def slow(prepared: str) -> None:
+            began.append(time.monotonic())
+            await asyncio.sleep(0.05)
+
+        cycles = Cycles(told.prepare, slow, lambda _: None, 0.0, 10)
+        running = asyncio.create_task(cycles.run())
+        await cycles.offer(told.event("1"))
+        await until(lambda: "ack 1" in told.log)
+        for name, records in (("2", 1), ("3", 1), ("4", 10)):
+            await cycles.offer(told.event(name, records))
+            await until(lambda name=name: f"ack {name}" in told.log)
+        running.cancel()
+        return began[2] - began[1], began[3] - began[2]
+
+    # The one after the second comes 0.05 s / BUSY_SHARE after it began; the next is full.
+    waited, full = asyncio.run(main())
+    assert 0.2 < waited < 0.8
+    assert full < 0.2
+
+
 @pytest.mark.parametrize("raised", ["ValueError('no')", "KeyboardInterrupt()", "SystemExit(0)"])
 @pytest.mark.parametrize("where", ["prepare", "finish"])
 def test_whatever_a_cycle_raises_ends_the_process_unacknowledged(raised: str, where: str) -> None:
@@ -214,6 +241,33 @@ def test_whatever_a_cycle_raises_ends_the_process_unacknowledged(raised: str, wh
     assert "worker_stops" in done.stdout + done.stderr
     assert "IT-ACKED" not in done.stdout
     assert "IT-BEAT" not in done.stdout
+
+
+def test_a_worker_whose_kafka_client_does_not_close_leaves_all_the_same(tmp_path: Path) -> None:
+    done = program(f"""
+        import asyncio
+        from pathlib import Path
+        from aisleflow.settings import Settings
+        from stream_processors.engine import worker
+
+        worker.STOP_PATIENCE_S = 0.2
+
+        async def nothing(of):
+            await asyncio.Event().wait()
+
+        async def main():
+            settings = Settings(data_dir=Path({str(tmp_path)!r}))
+            ignored = lambda *_: None
+            app = worker.create_app(settings, ["visit-events"], nothing, nothing, ignored, nothing, ignored, ignored)
+            await app.on_before_shutdown.send()
+            await asyncio.sleep(60)
+            print("STILL-HERE")
+
+        asyncio.run(main())
+    """)
+    assert done.returncode == EXIT_FAILED, done.stderr
+    assert "worker_left" in done.stdout + done.stderr
+    assert "STILL-HERE" not in done.stdout
 
 
 LIVENESS = """

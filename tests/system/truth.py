@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from aisleflow.clients import kafka_producer, produce
+from aisleflow.clients import group_offsets, kafka_producer, produce
 from aisleflow.demo import differences
 from aisleflow.settings import Settings
 from producers.simulator.answers import COMPARED, World
@@ -96,11 +96,10 @@ def group_lag(settings: Settings, within_s: float = 60.0) -> int:
             {"bootstrap.servers": settings.kafka_bootstrap, "group.id": settings.consumer_group, "log_level": 0}
         )
         try:
-            lag = 0
-            for place in consumer.committed(places(settings, consumer), timeout=10):
-                low, high = consumer.get_watermark_offsets(place, timeout=10)
-                lag += high - max(low, place.offset)
-            return lag
+            ends, confirmed = group_offsets(
+                consumer, [(one.topic, one.partition) for one in places(settings, consumer)]
+            )
+            return sum(ends.values()) - sum(confirmed.values())
         except KafkaException:
             if time.monotonic() > deadline:
                 raise
