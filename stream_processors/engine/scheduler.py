@@ -15,6 +15,7 @@ behind offset 0 and counts the message after a gap twice, and either way commits
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -27,6 +28,10 @@ from faust.types.transports import SchedulingStrategyT
 from aisleflow import log
 
 logger = log.get(__name__)
+
+# The broker answers when it has so much, or has waited for so long.
+FETCH_AT_LEAST_BYTES = 262_144
+FETCH_WAITS_MS = 50
 
 
 class RecordBatch(NamedTuple):
@@ -84,7 +89,17 @@ class ConsumerThread(AIOKafkaConsumerThread):
     A fetch that waits while a rebalance begins may return when it is almost over, after the partition was sought to its
     committed offset and before Faust takes messages again. Faust throws such records away, the position stays behind
     them, and the next batch that is committed would pass them over for good.
+
+    And which fetches in portions: left alone, aiokafka asks for the next byte as soon as it has the one before, which took two
+    thirds of a worker's CPU at 1,000 records a second.
     """
+
+    def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
+        consumer = super()._create_consumer(loop)
+        # Faust hands on neither; aiokafka reads them when it starts.
+        consumer._fetch_min_bytes = FETCH_AT_LEAST_BYTES
+        consumer._fetch_max_wait_ms = FETCH_WAITS_MS
+        return consumer
 
     async def _fetch_records(self, consumer: Any, *arguments: Any, **named: Any) -> Mapping[Any, list[Any]]:
         records: Mapping[Any, list[Any]] = await super()._fetch_records(consumer, *arguments, **named)

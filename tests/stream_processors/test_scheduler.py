@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer as AIOKafkaClientsConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -20,6 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_processors.engine.scheduler import (
+    FETCH_AT_LEAST_BYTES,
+    FETCH_WAITS_MS,
     BareRecords,
     BatchingConsumer,
     BatchingScheduler,
@@ -206,10 +209,23 @@ async def test_what_a_fetch_brings_during_a_rebalance_is_put_back(taken: bool) -
         (Consumer, "_new_offset"),
         (AIOKafkaConsumer, "_new_consumer_thread"),
         (AIOKafkaConsumerThread, "_fetch_records"),
+        (AIOKafkaConsumerThread, "_create_consumer"),
     ],
 )
 def test_what_we_override_is_still_there(parent: type, method: str) -> None:
     assert callable(getattr(parent, method)), "a new version has it no more: look at what took its place"
+
+
+async def test_the_broker_gathers_what_a_fetch_brings(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = ConsumerThread.__new__(ConsumerThread)
+    faust_makes = AIOKafkaClientsConsumer(bootstrap_servers=kafka, fetch_max_wait_ms=1500)
+    monkeypatch.setattr(AIOKafkaConsumerThread, "_create_consumer", lambda *_: faust_makes)
+    async with thread._create_consumer(asyncio.get_running_loop()) as consumer:
+        await asyncio.sleep(0)  # closing stumbles over a task that has never run
+        asks = consumer._fetcher
+        assert (asks._fetch_min_bytes, asks._fetch_max_wait_ms) == (FETCH_AT_LEAST_BYTES, FETCH_WAITS_MS), (
+            "a new version of aiokafka keeps them elsewhere"
+        )
 
 
 def test_bare_records_have_all_that_aiokafkas_have() -> None:
