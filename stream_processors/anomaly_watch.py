@@ -46,6 +46,8 @@ JUDGED_AT_FACTS = frozenset(
 )
 PAUSE_S = 1.0
 STALE_CHECK_S = 15.0
+# Of the stores that came with a partition so many get their look at once, some 1 ms each, beside those with new facts.
+TAKEN_OVER_AT_ONCE = 200
 # A shop that nothing comes from for so long gets no more looks at its facts; what is over there is closed by the clock.
 QUIET_MS = 20 * 60_000
 # So many stores' baselines are made in one look, some 0.1 s each: at midnight those of a thousand take their turns.
@@ -162,7 +164,11 @@ class AlertBook:
 
 
 class AnomalyWatch:
-    """Looks at stores that have new facts, and now and then at all of this worker's stores for silence."""
+    """Looks at stores that have new facts, and now and then at all of this worker's stores for silence.
+
+    Who had a partition before may have derived a store's newest facts and left before looking at them. So whoever takes a
+    partition over, or starts, looks once at every store of it.
+    """
 
     def __init__(
         self,
@@ -190,11 +196,19 @@ class AnomalyWatch:
         """Look for ever. ``partitions`` tells which store partitions this worker holds."""
         checked_silence = time.monotonic()
         count = self._settings.store_partitions
+        held: set[int] = set()
+        taken_over: list[str] = []
         while True:
             await asyncio.sleep(PAUSE_S)
             stores = set(self._touched)
             self._touched.difference_update(stores)
             mine = partitions()
+            if gained := mine - held:
+                known = await self._sink.until_answered(self._history.newest_facts)
+                taken_over += [name for name in known if partition_of(name, count) in gained]
+            held = mine
+            stores.update(taken_over[:TAKEN_OVER_AT_ONCE])
+            del taken_over[:TAKEN_OVER_AT_ONCE]
             # A store that another worker has taken over is looked at there, and by nobody else.
             stores = {name for name in stores if partition_of(name, count) in mine}
             try:

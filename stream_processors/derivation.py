@@ -418,6 +418,8 @@ class Derivation:
             )
             # Last: a visit's row vouches for its zone visits.
             await self._sink.insert("visits", VISIT_COLUMNS, rows.visits, token)
+        # Not before: who is told of a store looks at its rows, maybe for the last time that day.
+        self.touched_stores.update(rows.stores)
 
     async def _bury(self, cycle: Cycle, token: str) -> None:
         self._outcomes.append((cycle.records, len(cycle.refused)))
@@ -499,7 +501,7 @@ class Derivation:
             rows.zone_visits += changed.zone_visits
             rows.queue_depth += changed.queue_depth
             rows.visits += changed.visits
-            self.touched_stores.add(day.calendar.store_id)
+            rows.stores.add(day.calendar.store_id)
         return rows
 
     async def _open_stores(

@@ -47,6 +47,8 @@ class DerivedRows:
     zone_visits: list[Row] = field(default_factory=list)
     queue_depth: list[Row] = field(default_factory=list)
     visits: list[Row] = field(default_factory=list)
+    stores: set[str] = field(default_factory=set)
+    """Stores that they follow from, and those whose facts changed none."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from aisleflow.settings import Settings
 from schemas.events import Alert, anomaly_id
 from schemas.reading import epoch_ms
 from schemas.topics import ALERTS, STORE_PARTITIONS
+from stream_processors import anomaly_watch
 from stream_processors.anomaly_watch import AnomalyWatch
 from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.history import History
@@ -125,6 +127,41 @@ def test_a_crash_at_any_step_of_opening_and_closing_leaves_one_anomaly(
         watch_of(settings, client).look(["S"])
     assert rows(client) == [("WARN", 0, False, False, "CLOSED")]
     assert [alert.state for alert in alerts(settings)] == ["OPENED", "CLOSED"]
+
+
+async def test_who_takes_a_store_over_looks_at_what_the_one_before_derived_and_left(
+    settings: Settings, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anomaly_watch, "PAUSE_S", 0.02)
+    sink, looks = ClickHouseSink(client), 0
+    watch = AnomalyWatch(settings, sink, History(client), kafka_producer(settings), set())
+    everything, place = set(range(STORE_PARTITIONS)), partition_of("S", STORE_PARTITIONS)
+    mine = everything - {place}
+
+    def partitions() -> set[int]:
+        nonlocal looks
+        looks += 1
+        return mine
+
+    async def after(more: int) -> list[tuple[Any, ...]]:
+        """What is written after so many looks more."""
+        until = looks + more
+        while looks < until:
+            await asyncio.sleep(0.01)
+        return rows(client)
+
+    queue(client, 0, 7)
+    running = asyncio.create_task(watch.run(partitions))
+    assert await after(3) == []
+    mine = everything
+    assert [row[0] for row in await after(3)] == ["WARN"]
+    queue(client, 1, 12)
+    assert [row[0] for row in await after(3)] == ["WARN"], "one look a store: the cycles tell of what is new"
+    mine = everything - {place}
+    await after(2)
+    mine = everything
+    assert [row[0] for row in await after(3)] == ["CRITICAL"]
+    running.cancel()
 
 
 def test_what_is_over_closes_by_the_clock_when_the_shop_falls_silent(settings: Settings, client: Client) -> None:

@@ -380,6 +380,19 @@ async def test_killed_between_any_two_inserts(log: Log, dies_before: str, same_c
     assert log.rows(query, store) == [(11, 1), (12, 0)]
 
 
+async def test_who_looks_at_touched_stores_finds_their_rows(log: Log) -> None:
+    """Whoever judges anomalies takes a store out and looks at it: told before its rows are there, it would look in vain."""
+    store = log.store()
+    log.sink.dies_before = "visits"
+    with pytest.raises(Killed):
+        await log.read(event(store))
+    assert log.derivation.touched_stores == set()
+    log.sink.dies_before = None
+    log.restart()
+    await log.read(event(store))
+    assert log.derivation.touched_stores == {store}
+
+
 async def test_rows_that_follow_from_more_facts_are_written_though_the_records_were_derived_before(log: Log) -> None:
     """Derived, not yet acknowledged; the next records stored, then killed. The same records again now lead to other
     rows.
