@@ -41,7 +41,7 @@ STOP_PATIENCE_S = 10.0
 BUSY_SHARE = 0.2
 """Of the time that cycles may take while they are not full. Each costs ClickHouse the same few statements and parts, however
 few its rows are: where they take long, they come less often, and the machine has time for others."""
-LONGEST_GATHER_S = 1.0
+LONGEST_GATHER_S = 0.5
 """Unless a setting asks for more: so old may an answer get for that."""
 
 
