@@ -103,6 +103,15 @@ def process(
                 child.wait()
 
 
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """The condition's value once it is true; a failure if it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+    return value
+
+
 def answers(port: int, path: str = "/ping") -> bool:
     """Whether an HTTP server on loopback answers with success."""
     import http.client

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +21,7 @@ from api.restock.answers import tasks
 from schemas.events import DemandForecast, ForecastQuantiles, Order, OrderLine, Product, StoreLayout, dump
 from schemas.topics import FORECASTS, ORDERS, PRODUCTS
 from tests.api.conftest import insert
+from tests.conftest import until
 
 NOW = datetime.now(UTC)
 TERMS = """sku,lead_time_days,pack,shelf_capacity,supplier
@@ -58,13 +57,6 @@ def month() -> list[dict[str, Any]]:
         found.append(movement(sku, "COUNT", shelf, minute))
         found.append(movement(sku, "COUNT", back, minute, location="BACKROOM"))
     return [*found, movement("GONE", "SALE", 3, NOW), movement("UNKNOWN", "SALE", 3, NOW)]
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def restock(settings: Settings, *arguments: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.conftest import until
+
 
 def movement(kind: str, quantity: float, at: str, **more: Any) -> dict[str, Any]:
     return {
@@ -60,6 +62,8 @@ def test_positions(taken: dict[str, Any], api: TestClient) -> None:
 
 
 def test_what_was_sent_is_on_its_way(taken: dict[str, Any], api: TestClient) -> None:
+    # That shop hears of it by the log: no part of what was waited for.
+    until(lambda: api.get("/stores/YORK/stock").status_code == 200)
     (position,) = api.get("/stores/YORK/stock").json()["positions"]
     assert (position["shelf"], position["in_transit"]) == (0, 5)
 

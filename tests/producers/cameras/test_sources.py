@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from producers.cameras import CameraError
 from producers.cameras.sources import LAST_WAIT_S, Frame, Live, Pace, Recording, open_source, spoken, wait_s
+from tests.conftest import until
 from tests.producers.cameras.rtsp import RtspCamera
 
 START = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -184,15 +185,6 @@ def test_a_reader_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> 
     with Live("CAM", connect) as live:
         assert until(live.take).image[0, 0, 0] == 5
         assert live.counts().failures == 1
-
-
-def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """The condition's value once it is true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
-    return value
 
 
 def test_a_slow_reader_gets_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
