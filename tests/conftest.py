@@ -103,7 +103,7 @@ def process(
                 child.wait()
 
 
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
     """The condition's value once it is true; a failure if it is not in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

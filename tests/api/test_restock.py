@@ -104,11 +104,11 @@ def shop(settings: Settings, worker: None, api: TestClient) -> TestClient:
     )
     assert answer.json()["processed"] is True, answer.text
     with clickhouse_client(settings) as client:
-        until(lambda: client.command("SELECT count() FROM orders") == 4)
-        until(lambda: client.command("SELECT count() FROM forecasts") == 3)
+        until(lambda: client.command("SELECT count() FROM orders") == 4, 60)
+        until(lambda: client.command("SELECT count() FROM forecasts") == 3, 60)
         assert restock(settings, "--once").splitlines()[-1] == "5 articles"
-        until(lambda: client.command("SELECT count() FROM stock_outlook") == 5)
-        until(lambda: client.command("SELECT count() FROM anomalies WHERE announced != ''") >= 2)
+        until(lambda: client.command("SELECT count() FROM stock_outlook") == 5, 60)
+        until(lambda: client.command("SELECT count() FROM anomalies WHERE announced != ''") >= 2, 60)
     return api
 
 
@@ -159,7 +159,7 @@ def test_a_delivery_ends_the_alert(shop: TestClient, settings: Settings) -> None
     restock(settings, "--once")
     with clickhouse_client(settings) as client:
         closed = "SELECT count() FROM anomalies FINAL WHERE type = 'STOCKOUT_RISK' AND subject = 'MILK' AND announced = 'CLOSED'"
-        until(lambda: client.command(closed) == 1)
+        until(lambda: client.command(closed) == 1, 60)
     assert "MILK" not in {one["sku"] for one in shop.get("/stores/LEEDS/stockouts").json()["stockouts"]}
 
 

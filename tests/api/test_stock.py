@@ -63,7 +63,7 @@ def test_positions(taken: dict[str, Any], api: TestClient) -> None:
 
 def test_what_was_sent_is_on_its_way(taken: dict[str, Any], api: TestClient) -> None:
     # That shop hears of it by the log: no part of what was waited for.
-    until(lambda: api.get("/stores/YORK/stock").status_code == 200)
+    until(lambda: api.get("/stores/YORK/stock").status_code == 200, 60)
     (position,) = api.get("/stores/YORK/stock").json()["positions"]
     assert (position["shelf"], position["in_transit"]) == (0, 5)
 
