@@ -177,20 +177,31 @@ def _write_all(settings: Settings, folder: Path, tell: Tell) -> dict[str, Any]:
 
 def _committed(settings: Settings) -> dict[str, dict[str, list[int]]]:
     """By the end of a group's name after ours, and topic: the committed offset of each partition, -1 without."""
-    from confluent_kafka import ConsumerGroupTopicPartitions
+    from confluent_kafka import TopicPartition
+
+    from aisleflow.clients import group_reader
 
     admin = _admin(settings)
     ours = settings.consumer_group
     listed = admin.list_consumer_groups(request_timeout=ANSWER_WITHIN_S).result().valid
     groups = [group.group_id for group in listed if group.group_id == ours or group.group_id.startswith(f"{ours}-")]
+    there = admin.list_topics(timeout=ANSWER_WITHIN_S).topics
+    places = [
+        TopicPartition(name, number)
+        for name in there
+        if name.startswith(settings.topic_prefix)
+        for number in there[name].partitions
+    ]
     found: dict[str, dict[str, list[int]]] = {}
     for group in groups:
-        asked = admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_WITHIN_S
-        )
+        reader = group_reader(settings, group)
+        try:
+            committed = reader.committed(places, timeout=ANSWER_WITHIN_S)
+        finally:
+            reader.close()
         topics: dict[str, dict[int, int]] = {}
-        for place in asked[group].result().topic_partitions:
-            if place.topic.startswith(settings.topic_prefix):
+        for place in committed:
+            if place.offset >= 0:
                 topics.setdefault(place.topic.removeprefix(settings.topic_prefix), {})[place.partition] = place.offset
         found[group.removeprefix(ours)] = {
             topic: [offsets.get(number, -1) for number in range(max(offsets) + 1)] for topic, offsets in topics.items()

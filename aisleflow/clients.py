@@ -133,6 +133,16 @@ Place = tuple[str, int]
 """(topic, partition)"""
 
 
+def group_reader(settings: Settings, group: str, **overrides: Any) -> Consumer:
+    """A consumer that asks what a group has committed. It never subscribes, so it never joins the group.
+
+    ``AdminClient.list_consumer_group_offsets`` is no way to ask: where a broker is not, or not yet, the coordinator of the
+    group, librdkafka (2.16) ends the process by a segmentation fault (confluent-kafka-javascript, issue 374).
+    """
+    config = {**kafka_config(settings), "group.id": group, "enable.auto.commit": False, "log_level": 0}
+    return Consumer({**config, **overrides})
+
+
 def group_offsets(
     consumer: Consumer, places: Iterable[Place], timeout: float = 10
 ) -> tuple[dict[Place, int], dict[Place, int]]:

@@ -187,6 +187,7 @@ class Look:
         self._busy: dict[str, Any] = {}
         self._client: Client | None = None
         self._admin: Any = None
+        self._readers: dict[str, Any] = {}
 
     def look(self) -> Status:
         """How the system is now; takes some seconds at most."""
@@ -223,7 +224,7 @@ class Look:
     # --- Kafka -----------------------------------------------------------------------------------------------------
 
     def _kafka(self) -> _Kafka:
-        from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+        from confluent_kafka import TopicPartition
         from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
         from schemas.topics import DERIVED_TOPICS, STOCK_TOPICS
@@ -251,9 +252,7 @@ class Look:
         lag: defaultdict[tuple[str, str], int] = defaultdict(int)
         members = {}
         for derives, group in (("visits", self._settings.consumer_group), ("stock", self._settings.stock_group)):
-            asked = ConsumerGroupTopicPartitions(group, places)
-            told = admin.list_consumer_group_offsets([asked], request_timeout=ANSWER_WITHIN_S)[group]
-            for place in told.result().topic_partitions:
+            for place in self._reader(group).committed(places, timeout=ANSWER_WITHIN_S):
                 key = (place.topic, place.partition)
                 lag[place.topic, derives] += max(0, ends[key] - max(place.offset, begins[key]))
             described = admin.describe_consumer_groups([group], request_timeout=ANSWER_WITHIN_S)[group]
@@ -282,6 +281,13 @@ class Look:
         if self._admin is None:
             self._admin = AdminClient({**kafka_config(self._settings), "log_level": 0})
         return self._admin
+
+    def _reader(self, group: str) -> Any:
+        from aisleflow.clients import group_reader
+
+        if group not in self._readers:
+            self._readers[group] = group_reader(self._settings, group)
+        return self._readers[group]
 
     # --- ClickHouse ------------------------------------------------------------------------------------------------
 

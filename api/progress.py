@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from aisleflow import log
-from aisleflow.clients import kafka_config
+from aisleflow.clients import group_reader, kafka_config
 from aisleflow.settings import Settings
 
 POLL_S = 0.05
@@ -84,17 +84,8 @@ class Progress:
         return result
 
     def _make_consumer(self) -> Consumer:
-        # Never subscribes, so it never joins the group; it only reads what the group has committed.
-        return Consumer(
-            {
-                **kafka_config(self._settings),
-                "group.id": self._settings.consumer_group,
-                "enable.auto.commit": False,
-                "client.id": "aisleflow-api-progress",
-                "reconnect.backoff.max.ms": 1000,
-                "log_level": 0,
-            }
-        )
+        chosen = {"client.id": "aisleflow-api-progress", "reconnect.backoff.max.ms": 1000}
+        return group_reader(self._settings, self._settings.consumer_group, **chosen)
 
     async def ends(self, topics: Iterable[str]) -> Offsets:
         """The next offset that Kafka will give in each partition of these topics (names with the prefix).
