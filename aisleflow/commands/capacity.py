@@ -29,7 +29,7 @@ MEASURED = {
     "clickhouse_us": Figure(
         14.5, "µs of ClickHouse's CPU a record, in large cycles", "scaling_workers: even, 1 worker"
     ),
-    "clickhouse_idle_cores": Figure(0.61, "cores of ClickHouse a worker costs beside that", "soak: cpu_seconds"),
+    "clickhouse_idle_cores": Figure(1.1, "cores of ClickHouse a worker costs beside that", "soak: cpu_seconds"),
     "kafka_us": Figure(63.0, "µs of Kafka's CPU a record", "soak: cpu_seconds"),
     "visit_bytes": Figure(867, "bytes of a worker's memory a visit of the day", "scaling_state"),
     "worker_mib": Figure(330, "MiB of a worker on a backlog, without many visits", "throughput: peak_mib"),

@@ -30,7 +30,7 @@ def test_a_chain_by_hand() -> None:
     assert made.records_a_second == pytest.approx(500)
     assert (made.workers, made.brokers, made.clickhouse_replicas, made.partitions) == (2, 3, 2, 8)
     assert made.worker_gib == pytest.approx(330 / 1024 + 500_000 * 867 / 2**30)
-    assert made.clickhouse_cores == pytest.approx(2 * 0.61 + 500 * 14.5e-6)
+    assert made.clickhouse_cores == pytest.approx(2 * 1.1 + 500 * 14.5e-6)
     assert made.kafka_gib_a_day == pytest.approx((9_500_000 * 388 + 500_000 * 391) / 2**30)
     assert made.camera_cores == pytest.approx(2_000 / 6.5)
 

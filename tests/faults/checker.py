@@ -27,8 +27,10 @@ from schemas.events import StoreLayout, Transaction
 from schemas.topics import STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
 from stream_processors.stock.derivation import receipt_id
 from tests.faults.feed import Feed, Place
-from tests.system.truth import DERIVED, Ask, wrong_answers
+from tests.system.truth import Ask, wrong_answers
 
+SENT = (VISIT_EVENTS.name, TRANSACTIONS.name, STORE_LAYOUTS.name)
+"""Topics that the harness feeds."""
 CHUNK = 4_000
 EVERY_S = 0.5
 
@@ -83,7 +85,7 @@ class Checker(threading.Thread):
         # Questions have a connection of their own: behind a fetch that waits for records they would wait too.
         self._consumer, self._group = Consumer({**group, "auto.offset.reset": "error"}), Consumer(group)
         known = self._group.list_topics(timeout=30).topics
-        self._topics = [settings.topic_prefix + name for name in DERIVED]
+        self._topics = [settings.topic_prefix + name for name in SENT]
         self._places = [(name, number) for name in self._topics for number in known[name].partitions]
         self._graves = [(f"{name}.dlq", number) for name in self._topics for number in known[f"{name}.dlq"].partitions]
         self._read = dict.fromkeys([*self._places, *self._graves], 0)
@@ -335,13 +337,14 @@ class Checker(threading.Thread):
         yield from _differences("transactions", receipts, found)
 
     def _derived(self) -> Iterable[str]:
-        visits, stays, depths = [], [], []
+        visits, stays, depths, figures = [], [], [], []
         for store_id in self.world.stores:
             for day in self.world.days(store_id).values():
                 key = store_id, day.day.isoformat()
                 visits += [(*key, *row) for row in _visits(day)]
                 stays += [(*key, *row) for row in _stays(day)]
                 depths += [(*key, *row) for row in _changes(sorted(dict(day.depths()).items()))]
+                figures += [(*key, *row) for row in _figures(day)]
         yield from _differences(
             "visits",
             visits,
@@ -369,6 +372,14 @@ class Checker(threading.Thread):
         yield from _differences(
             "queue_depth", depths, [(*key, *row) for key, rows in course.items() for row in _changes(rows)]
         )
+        found = self._rows(
+            """SELECT store_id, toString(business_day), unique_visitors, unmatched_visitors, staff_visits, zone_visitors,
+            billing_visitors, purchasers, attributed_visitors, joined_queue, abandoned_queue, queue_depth,
+            arrayZip(zones.zone_id, zones.frequency, zones.dwell_ms),
+            arrayZip(receipts.currency, receipts.transactions, receipts.revenue) FROM day_figures FINAL"""
+        )
+        # Lists do not count as keys.
+        yield from _differences("day_figures", figures, [(*row[:-2], *map(tuple, row[-2:])) for row in found])
 
 
 def _visits(day: Day) -> Iterable[tuple[Any, ...]]:
@@ -391,6 +402,28 @@ def _stays(day: Day) -> Iterable[tuple[Any, ...]]:
                 *(visit.visitor_id, ordinal, stay.zone_id, stay.camera_id, day.calendar.is_billing(stay.zone_id)),
                 *(visit.is_staff, stay.start, stay.end, stay.dwell_ms),
             )
+
+
+def _figures(day: Day) -> Iterable[tuple[Any, ...]]:
+    """One row, none of a day on which nothing counts."""
+    names = {visit.visitor_id for visit in day.visitors}
+    paying = {name for name in names if day.presences[name]}
+    zones: dict[str, list[int]] = defaultdict(list)
+    for stay in day.all_stays:
+        zones[stay.zone_id].append(stay.dwell_ms)
+    receipts: dict[str, list[Any]] = defaultdict(list)
+    for paid in day.paid:
+        receipts[paid.currency or ""].append(paid.amount)
+    row = (
+        *(len(names), len(day.people) - len(names), len(day.visits) - len(day.people)),
+        *(len(paying | {name for name in names if day.stays[name]}), len(paying)),
+        *(len(names & day.purchasers), len(names & set(day.claims.values()))),
+        *(len(day.joined), len(day.abandoned), day.depth),
+        tuple((zone_id, len(dwells), sum(dwells)) for zone_id, dwells in sorted(zones.items())),
+        tuple((currency, len(amounts), sum(amounts)) for currency, amounts in sorted(receipts.items())),
+    )
+    if any(row):
+        yield row
 
 
 def _changes(course: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:

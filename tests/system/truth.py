@@ -15,9 +15,8 @@ from aisleflow.demo import differences
 from aisleflow.settings import Settings
 from producers.simulator.answers import COMPARED, World
 from producers.simulator.shops import Shop, layouts
-from schemas.topics import STORE_LAYOUTS, TRANSACTIONS, VISIT_EVENTS
+from schemas.topics import DERIVED_TOPICS, STORE_LAYOUTS
 
-DERIVED = (VISIT_EVENTS.name, TRANSACTIONS.name, STORE_LAYOUTS.name)
 LAYOUTS_MADE = datetime(2020, 1, 1, tzinfo=UTC)
 
 Record = tuple[str, str, bytes]
@@ -79,7 +78,7 @@ class Feed:
 
 def places(settings: Settings, consumer: Consumer) -> list[TopicPartition]:
     """Every partition that the workers read."""
-    names = [settings.topic_prefix + name for name in DERIVED]
+    names = [settings.topic_prefix + name for name in DERIVED_TOPICS]
     known = consumer.list_topics(timeout=10).topics
     return [TopicPartition(name, number) for name in names for number in known[name].partitions]
 
