@@ -31,7 +31,7 @@ CITIES = (
     ("Africa/Nairobi", "KES", 10_800),
     ("Asia/Tokyo", "JPY", 32_400),
 )
-TABLES = ("events", "transactions", "visits", "zone_visits", "queue_depth", "anomalies")
+TABLES = ("events", "transactions", "visits", "zone_visits", "queue_depth", "day_figures", "anomalies")
 _PROGRESS = "CREATE TABLE IF NOT EXISTS generated (day Date, part String) ENGINE = MergeTree ORDER BY day"
 
 
@@ -144,14 +144,16 @@ def _events(visits: str) -> str:
     ARRAY JOIN all AS event, arrayEnumerate(all) AS seq"""
 
 
+_PRICES = """1 + cityHash64(visit, 9) % 5 AS items,
+    arrayMap(n -> toDecimal64([49, 99, 149, 199, 349.5, 599][cityHash64(visit, n, 1) % 6 + 1], 4), range(items)) AS prices"""
+
+
 def _transactions(visits: str) -> str:
     return f"""INSERT INTO transactions
     SELECT store_id, transaction_id, {_at("end - 6000")}, arraySum(prices), '', ['card', 'cash', 'upi'][visit % 3 + 1],
         arrayMap(n -> concat('SKU-', leftPad(toString(cityHash64(visit, n) % 60), 4, '0')), range(items)), arrayResize([''], items, ''),
         arrayResize([toDecimal64(1, 4)], items, toDecimal64(1, 4)), prices, {_at("end - 5600")}
-    FROM (SELECT *, 1 + cityHash64(visit, 9) % 5 AS items,
-        arrayMap(n -> toDecimal64([49, 99, 149, 199, 349.5, 599][cityHash64(visit, n, 1) % 6 + 1], 4), range(items)) AS prices
-        FROM ({visits})) WHERE claimed"""
+    FROM (SELECT *, {_PRICES} FROM ({visits})) WHERE claimed"""
 
 
 def _visits(visits: str, version: int) -> str:
@@ -170,6 +172,18 @@ def _zone_visits(visits: str, version: int) -> str:
 def _queue_depth(visits: str, version: int) -> str:
     return f"""INSERT INTO queue_depth SELECT store_id, business_day, {_at("at")}, cityHash64(visit, at) % 4, {version}, 0,
         {_at("end + 900")} FROM ({visits}) ARRAY JOIN [starts[-1], starts[-1] + dwells[-1]] AS at WHERE has_billing"""
+
+
+def _day_figures(visits: str, version: int) -> str:
+    return f"""INSERT INTO day_figures SELECT store_id, business_day, countIf(is_visitor), countIf(is_unmatched), countIf(is_staff),
+        countIf(is_visitor), countIf(is_visitor AND has_billing), countIf(is_visitor AND purchased), countIf(is_visitor AND claimed),
+        countIf(joined), countIf(abandoned),
+        (sumMapIf(zone_ids, arrayMap(_ -> toUInt32(1), zone_ids), arrayMap(dwell -> toUInt64(dwell), dwells), NOT is_staff) AS stays).1,
+        stays.2, stays.3,
+        [''], [countIf(claimed)], [sumIf(toDecimal128(arraySum(prices), 4), claimed)],
+        argMaxIf(cityHash64(visit, left_at) % 4, left_at, has_billing), {version}, 0, {_at("max(end) + 900")}
+    FROM (SELECT *, NOT is_staff AND NOT is_unmatched AS is_visitor, starts[-1] + dwells[-1] AS left_at, {_PRICES} FROM ({visits}))
+    GROUP BY store_id, business_day"""
 
 
 def _anomalies(chain: Chain, day: date, *, newest: bool) -> str:
@@ -205,7 +219,11 @@ def generate(client: Client, events: int, last: date, *, report: Callable[[str],
             "transactions": [_transactions(visits)],
             "anomalies": [_anomalies(chain, day, newest=newest)],
         }
-        for name, rows in (("visits", _visits), ("zone_visits", _zone_visits), ("queue_depth", _queue_depth)):
+        derived = (
+            *(("visits", _visits), ("zone_visits", _zone_visits), ("queue_depth", _queue_depth)),
+            ("day_figures", _day_figures),
+        )
+        for name, rows in derived:
             steps[name] = [rows(visits, version) for version in ((1, 2, 3) if newest else (1,))]
         for part, statements in steps.items():
             if (str(day), part) not in known:

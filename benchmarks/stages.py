@@ -99,7 +99,7 @@ def once(batches: list[bytes]) -> dict[str, float]:
             settled = [day.settle() for day in touched]
         with stage("encode the rows"):
             for changed in settled:
-                for derived in (changed.zone_visits, changed.queue_depth, changed.visits):
+                for derived in (changed.zone_visits, changed.queue_depth, changed.visits, changed.day_figures):
                     encode_rows(derived)
     return spent
 

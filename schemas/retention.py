@@ -27,6 +27,7 @@ TABLES: dict[str, Class] = {
     "orders": "results",
     "transactions": "results",
     "visits": "results",
+    "day_figures": "results",
     "worker_health": "health",
     "topic_lag": "health",
     "dead_letters": "dead_letters",

@@ -36,7 +36,7 @@ from schemas.reading import (
     read_visit_events,
     store_in,
 )
-from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
+from stream_processors.conversion import PURCHASE_WINDOW_MS
 from stream_processors.engine import dead_letters
 from stream_processors.engine.dead_letters import DeadLetter, DeadLetterBox
 from stream_processors.engine.scheduler import RecordBatch
@@ -44,10 +44,12 @@ from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.engine.strays import Stray, Strays
 from stream_processors.history import History
 from stream_processors.store_day import (
+    DAY_FIGURE_COLUMNS,
     QUEUE_DEPTH_COLUMNS,
     VISIT_COLUMNS,
     ZONE_VISIT_COLUMNS,
     DerivedRows,
+    Payment,
     Row,
     StoreDay,
 )
@@ -115,7 +117,7 @@ class Prepared:
     events: dict[str, VisitFact]
     receipts: dict[tuple[str, str], TransactionFact]
     stored_events: set[str]
-    stored_receipts: dict[tuple[str, str], int]
+    stored_receipts: dict[tuple[str, str], Payment]
 
 
 @dataclass
@@ -125,7 +127,7 @@ class Parted:
     visits: list[VisitFact]
     transactions: list[TransactionFact]
     stored_events: list[VisitFact]
-    stored_receipts: list[tuple[str, Receipt]]
+    stored_receipts: list[tuple[str, Payment]]
 
     def by_store(self) -> dict[str, StoreFacts]:
         """The same, store by store."""
@@ -135,7 +137,7 @@ class Parted:
         for stored in self.stored_events:
             stores[stored.store_id].stored_events.append(stored)
         for receipt in self.transactions:
-            stores[receipt.store_id].receipts.append((receipt.at, receipt.transaction_id))
+            stores[receipt.store_id].receipts.append(payment_of(receipt))
         for store_id, stored_receipt in self.stored_receipts:
             stores[store_id].receipts.append(stored_receipt)
         return stores
@@ -147,7 +149,7 @@ class StoreFacts:
 
     visits: list[VisitFact] = field(default_factory=list)
     stored_events: list[VisitFact] = field(default_factory=list)
-    receipts: list[Receipt] = field(default_factory=list)
+    receipts: list[Payment] = field(default_factory=list)
     """New and stored ones: a day ignores those it has."""
 
     def moments(self) -> list[int]:
@@ -155,8 +157,8 @@ class StoreFacts:
         return [
             *[fact.at for fact in self.visits],
             *[stored.at for stored in self.stored_events],
-            *[at for at, _ in self.receipts],
-            *[at - PURCHASE_WINDOW_MS for at, _ in self.receipts],
+            *[payment.receipt[0] for payment in self.receipts],
+            *[payment.receipt[0] - PURCHASE_WINDOW_MS for payment in self.receipts],
         ]
 
 
@@ -305,6 +307,11 @@ def transaction_rows(facts: Iterable[TransactionFact]) -> list[Row]:
     ]
 
 
+def payment_of(fact: TransactionFact) -> Payment:
+    """A transaction as a store's day takes it."""
+    return Payment((fact.at, fact.transaction_id), fact.basket_value, fact.currency or "")
+
+
 def layout_rows(layouts: Iterable[tuple[StoreLayout, int]]) -> list[Row]:
     """Layouts as rows of ``store_layouts``."""
     return [
@@ -415,6 +422,7 @@ class Derivation:
             await asyncio.gather(
                 self._sink.insert("zone_visits", ZONE_VISIT_COLUMNS, rows.zone_visits, token),
                 self._sink.insert("queue_depth", QUEUE_DEPTH_COLUMNS, rows.queue_depth, token),
+                self._sink.insert("day_figures", DAY_FIGURE_COLUMNS, rows.day_figures, token),
             )
             # Last: a visit's row vouches for its zone visits.
             await self._sink.insert("visits", VISIT_COLUMNS, rows.visits, token)
@@ -443,7 +451,7 @@ class Derivation:
         stored_events = prepared.stored_events | (events.keys() & self._latest_events)
         stored_receipts = dict(prepared.stored_receipts)
         for receipt in receipts.keys() & self._latest_receipts.keys():
-            stored_receipts[receipt] = self._latest_receipts[receipt].at
+            stored_receipts[receipt] = payment_of(self._latest_receipts[receipt])
         for identity in stored_events:
             del events[identity]
         for receipt in stored_receipts:
@@ -455,7 +463,7 @@ class Derivation:
             stored_events=[fact for fact in prepared.cycle.visits if fact.event_id in stored_events]
             if stored_events
             else [],
-            stored_receipts=[(store_id, (at, name)) for (store_id, name), at in stored_receipts.items()],
+            stored_receipts=[(store_id, payment) for (store_id, _), payment in stored_receipts.items()],
         )
         metrics.DUPLICATES.labels(topics.VISIT_EVENTS.name).inc(len(prepared.cycle.visits) - len(parted.visits))
         metrics.DUPLICATES.labels(topics.TRANSACTIONS.name).inc(
@@ -501,6 +509,7 @@ class Derivation:
             rows.zone_visits += changed.zone_visits
             rows.queue_depth += changed.queue_depth
             rows.visits += changed.visits
+            rows.day_figures += changed.day_figures
             rows.stores.add(day.calendar.store_id)
         return rows
 
@@ -522,7 +531,8 @@ class Derivation:
             stores[name] = Store(calendar)
             if name in named_layouts:
                 dates = await self._sink.until_answered(self._history.days_of, calendar, self._kept_since())
-                restored = await self._open(stores, {name: dates})
+                # Of these days no fact has expired.
+                restored = await self._open(stores, {name: dates}, date.min)
                 for day in restored:
                     # Rows tell which layout they follow by its timestamp alone, and a layout may be mended under its
                     # old one.
@@ -546,11 +556,13 @@ class Derivation:
             store = stores[store_id]
             if missing := store.days_of(facts.moments()) - store.days.keys():
                 wanted[store_id] = missing
-        return await self._open(stores, wanted)
+        return await self._open(stores, wanted, self._kept_since())
 
-    async def _open(self, stores: dict[str, Store], wanted: Mapping[str, set[date]]) -> set[StoreDay]:
-        """Build these days of these stores from ClickHouse and hold them in memory."""
-        days = [StoreDay(stores[name].calendar, day) for name, dates in wanted.items() for day in sorted(dates)]
+    async def _open(self, stores: dict[str, Store], wanted: Mapping[str, set[date]], kept_since: date) -> set[StoreDay]:
+        """Build these days of these stores from ClickHouse and hold them in memory; facts from before a day may have expired."""
+        days = [
+            StoreDay(stores[name].calendar, day, kept_since) for name, dates in wanted.items() for day in sorted(dates)
+        ]
         if days:
             with _timed("load_days"):
                 for portion in await self._sink.until_answered(self._history.portions, days):
@@ -607,12 +619,13 @@ def _take(store: Store, facts: StoreFacts, fresh: set[StoreDay]) -> set[StoreDay
         if day not in fresh:
             day.late.add(stored.visitor_id)
             touched.add(day)
-    for receipt in facts.receipts:
+    for payment in facts.receipts:
+        paid_at = payment.receipt[0]
         # Its own day, and the one that ended up to five minutes before.
-        for date_ in {store.day_of(receipt[0]), store.day_of(receipt[0] - PURCHASE_WINDOW_MS)}:
+        for date_ in {store.day_of(paid_at), store.day_of(paid_at - PURCHASE_WINDOW_MS)}:
             day = store.days[date_]
             if day not in fresh:
-                day.add_receipt(receipt)
+                day.add_receipt(payment)
                 touched.add(day)
     return touched
 

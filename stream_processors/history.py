@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
+from decimal import Decimal
 from sys import intern
 from typing import Any
 
@@ -16,6 +17,7 @@ from clickhouse_connect.driver.client import Client
 from schemas.events import AnomalyType, StoreLayout
 from schemas.layouts import StoreCalendar
 from schemas.reading import EVENT_RANK, VisitFact, epoch_ms, stored_layout
+from stream_processors import day_tally
 from stream_processors.anomalies import (
     ANNOUNCED_BEFORE,
     SETTLED_MS,
@@ -26,8 +28,8 @@ from stream_processors.anomalies import (
     mean_depth,
 )
 from stream_processors.baselines import ALL_WEEKDAYS, DAYS, Baseline, HourFigures, Past
-from stream_processors.conversion import PURCHASE_WINDOW_MS, Receipt
-from stream_processors.store_day import StoreDay, Written, WrittenVisit
+from stream_processors.conversion import PURCHASE_WINDOW_MS
+from stream_processors.store_day import Payment, StoreDay, Written, WrittenVisit
 
 MAX_IDS_PER_QUERY = 5_000
 # The more at once, the more of them share a granule.
@@ -44,6 +46,11 @@ _line_decoder = msgspec.json.Decoder()
 _EVENT_COLUMNS = """store_id, toString(event_id), camera_id, visitor_id, event_type,
     toUnixTimestamp64Milli(timestamp) AS at, zone_id, dwell_ms, is_staff,
     JSONExtract(metadata, 'queue_depth', 'Nullable(Int64)'), JSONExtractUInt(metadata, 'session_seq')"""
+
+_PAYMENT_COLUMNS = "store_id, transaction_id, toUnixTimestamp64Milli(timestamp), toString(basket_value), currency"
+_FIGURE_COLUMNS = ", ".join(
+    f"arrayMap(x -> toString(x), `{name}`)" if name == "receipts.revenue" else f"`{name}`" for name in day_tally.COLUMNS
+)
 
 
 class History:
@@ -75,13 +82,14 @@ class History:
             stored.update(row[0] for row in self._rows(query, {}))
         return stored
 
-    def stored_transactions(self, identities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
-        """Those of these (store_id, transaction_id) that are stored already, and their times."""
-        stored: dict[tuple[str, str], int] = {}
+    def stored_transactions(self, identities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Payment]:
+        """Those of these (store_id, transaction_id) that are stored already, as they are stored."""
+        stored: dict[tuple[str, str], Payment] = {}
         for chunk in chunks(identities):
-            query = """SELECT store_id, transaction_id, toUnixTimestamp64Milli(timestamp) FROM transactions
-                WHERE (store_id, transaction_id) IN %(identities)s"""
-            stored.update(((row[0], row[1]), row[2]) for row in self._rows(query, {"identities": chunk}))
+            query = f"""SELECT {_PAYMENT_COLUMNS} FROM transactions
+                WHERE (store_id, transaction_id) IN %(identities)s"""  # noqa: S608 - a constant list of columns
+            for store_id, payment in map(_payment, self._rows(query, {"identities": chunk})):
+                stored[store_id, payment.receipt[1]] = payment
         return stored
 
     def layouts(self, store_ids: Collection[str]) -> dict[str, StoreLayout]:
@@ -105,7 +113,8 @@ class History:
             days.add(calendar.business_day(midnight_utc * 1000))
             days.add(calendar.business_day(midnight_utc * 1000 + 86_399_999))
         query = """SELECT toString(business_day) FROM visits WHERE store_id = %(store)s
-            UNION DISTINCT SELECT toString(business_day) FROM queue_depth WHERE store_id = %(store)s"""
+            UNION DISTINCT SELECT toString(business_day) FROM queue_depth WHERE store_id = %(store)s
+            UNION DISTINCT SELECT toString(business_day) FROM day_figures WHERE store_id = %(store)s"""
         written = {date.fromisoformat(row[0]) for row in self._rows(query, {"store": calendar.store_id})}
         days |= {day for day in written if {day - timedelta(days=1), day + timedelta(days=1)} & days}
         if any(day < kept_since for day in days):
@@ -160,7 +169,7 @@ class History:
         for day in days:
             by_store[day.calendar.store_id].append(day)
         facts: dict[StoreDay, list[VisitFact]] = defaultdict(list)
-        receipts: dict[StoreDay, list[Receipt]] = defaultdict(list)
+        receipts: dict[StoreDay, list[Payment]] = defaultdict(list)
         written: dict[StoreDay, Written] = defaultdict(Written)
 
         utc_keys = tuple({key for day in days for key in _utc_keys(day)})
@@ -172,14 +181,14 @@ class History:
                 if day.start <= fact.at < day.end:
                     facts[day].append(fact)
 
-        query = """SELECT store_id, transaction_id, toUnixTimestamp64Milli(timestamp) AS at FROM transactions FINAL
+        query = f"""SELECT {_PAYMENT_COLUMNS} FROM transactions FINAL
             WHERE store_id IN %(stores)s AND timestamp >= fromUnixTimestamp64Milli(%(first)s)
-              AND timestamp <= fromUnixTimestamp64Milli(%(last)s)"""
+              AND timestamp <= fromUnixTimestamp64Milli(%(last)s)"""  # noqa: S608 - a constant list of columns
         span = {"first": min(day.start for day in days), "last": max(day.end for day in days) + PURCHASE_WINDOW_MS}
-        for store_id, transaction_id, at in self._rows(query, {"stores": tuple(by_store), **span}):
+        for store_id, payment in map(_payment, self._rows(query, {"stores": tuple(by_store), **span})):
             for day in by_store[store_id]:
-                if day.wants(at):
-                    receipts[day].append((at, transaction_id))
+                if day.wants(payment.receipt[0]):
+                    receipts[day].append(payment)
 
         by_key = {(day.calendar.store_id, day.day_text): day for day in days}
         self._read_written(tuple(by_key), by_key, written)
@@ -205,6 +214,11 @@ class History:
             FROM queue_depth FINAL WHERE (store_id, business_day) IN %(keys)s"""
         for store_id, day, at, depth in self._rows(query, {"keys": keys}):
             written[by_key[store_id, day]].queue_depth[at] = depth
+        query = f"""SELECT store_id, toString(business_day), version, {_FIGURE_COLUMNS}, queue_depth
+            FROM day_figures FINAL WHERE (store_id, business_day) IN %(keys)s"""  # noqa: S608 - a constant list of columns
+        for store_id, day, version, *figures, revenue, depth in self._rows(query, {"keys": keys}):
+            found = written[by_key[store_id, day]]
+            found.figures, found.figures_version = (*figures, list(map(Decimal, revenue)), depth), version
 
     def newest_facts(self) -> dict[str, int]:
         """By store: the time of its newest fact, milliseconds since 1970."""
@@ -416,6 +430,12 @@ def _utc_dates(day: StoreDay) -> list[date]:
 def _utc_keys(day: StoreDay) -> list[tuple[str, str]]:
     """(store_id, UTC date) of the events that a day may hold."""
     return [(day.calendar.store_id, date_.isoformat()) for date_ in _utc_dates(day)]
+
+
+def _payment(row: list[Any]) -> tuple[str, Payment]:
+    """The store of a stored transaction, and the transaction as the rules read it."""
+    store_id, transaction_id, at, value, currency = row
+    return store_id, Payment((at, transaction_id), Decimal(value), currency)
 
 
 def _fact(row: list[Any]) -> VisitFact:

@@ -10,20 +10,22 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from schemas.layouts import StoreCalendar
 from schemas.reading import VisitFact
-from stream_processors import queues
+from stream_processors import day_tally, queues
 from stream_processors.conversion import PURCHASE_WINDOW_MS, ConversionDay, Receipt
+from stream_processors.day_tally import DayTally
 from stream_processors.visits import Visit, derive, fold
 
 Row = tuple[Any, ...]
 
-RULES = 1
-"""Version of the rules. Raise it with every change that makes other rows from the same facts (here, in ``visits``,
-``queues`` or ``conversion``): a day whose rows are of another version is derived anew when a worker opens it, and
-``aisleflow rederive`` makes the workers open them all.
+RULES = 2
+"""Version of the rules; 2 writes ``day_figures`` too. Raise it with every change that makes other rows from the same facts
+(here, in ``visits``, ``queues``, ``conversion`` or ``day_tally``): a day whose rows are of another version is derived anew
+when a worker opens it, and ``aisleflow rederive`` makes the workers open them all.
 """
 
 ZONE_VISIT_COLUMNS = (
@@ -36,17 +38,29 @@ VISIT_COLUMNS = (
     *("zone_visits", "has_billing_presence", "joined_queue", "abandoned_queue", "purchased"),
     *("attributed_transaction_id", "events", "layout_at", "rules", "version", "is_deleted"),
 )
+DAY_FIGURE_COLUMNS = ("store_id", "business_day", *day_tally.COLUMNS, "queue_depth", "version", "is_deleted")
+NO_FIGURES: Row = (*DayTally().columns(), 0)
+"""Those of a day on which nothing happened, from the tally's to the queue's."""
+
+
+class Payment(NamedTuple):
+    """A receipt and what was paid."""
+
+    receipt: Receipt
+    value: Decimal
+    currency: str
 
 
 @dataclass
 class DerivedRows:
     """Rows for ClickHouse, in the order in which they must be inserted: a visit's row vouches for the zone rows before
-    it.
+    it. Those of ``day_figures`` may go at any time.
     """
 
     zone_visits: list[Row] = field(default_factory=list)
     queue_depth: list[Row] = field(default_factory=list)
     visits: list[Row] = field(default_factory=list)
+    day_figures: list[Row] = field(default_factory=list)
     stores: set[str] = field(default_factory=set)
     """Stores that they follow from, and those whose facts changed none."""
 
@@ -71,6 +85,8 @@ class Written:
     zone_rows: dict[str, int] = field(default_factory=dict)
     """Highest ordinal plus one by visitor_id."""
     queue_depth: dict[int, int] = field(default_factory=dict)
+    figures: Row = NO_FIGURES
+    figures_version: int = 0
 
 
 class StoreDay:
@@ -78,14 +94,18 @@ class StoreDay:
 
     ``take`` and ``add_receipt`` feed it facts that it has not seen; ``late`` names the visits that must be derived
     anew, for which the caller fetches all events and calls ``replace``; ``settle`` returns the rows that changed.
+
+    Facts of days before ``kept_since`` may have expired. Visits that are written and have no facts are then left as they
+    are, and where facts are seen to lack there is no row of the day's figures: they would be those of the facts that are left.
     """
 
     __slots__ = (
-        *("calendar", "conversion", "day", "day_text", "end", "facts", "late", "queue"),
-        *("start", "used_at", "visits", "_is_billing", "_is_fresh", "_paid", "_receipt_ids", "_touched", "_vanished"),
+        *("calendar", "conversion", "day", "day_text", "end", "facts", "late", "queue", "start", "used_at", "visits"),
+        *("_figures", "_figures_version", "_is_billing", "_is_fresh", "_is_whole", "_kept_since", "_paid"),
+        *("_receipt_ids", "_tally", "_touched", "_vanished"),
     )
 
-    def __init__(self, calendar: StoreCalendar, day: date) -> None:
+    def __init__(self, calendar: StoreCalendar, day: date, kept_since: date = date.min) -> None:
         self.calendar = calendar
         self._is_billing = calendar.is_billing
         self.day = day
@@ -98,6 +118,12 @@ class StoreDay:
         self.facts = 0
         """Distinct facts known: events of the day, and transactions up to five minutes past it."""
         self.used_at = time.monotonic()
+        self._kept_since = kept_since
+        self._is_whole = True
+        self._tally = DayTally()
+        self._figures = NO_FIGURES
+        """As ClickHouse holds them."""
+        self._figures_version = 0
         self._touched: set[str] = set()
         self._vanished: set[str] = set()
         self._paid: list[int] = []
@@ -134,25 +160,29 @@ class StoreDay:
         if old is not None:
             visit.zone_rows = old.zone_rows
             self.facts -= old.events
+            self._tally.take_back(old)
         self.facts += visit.events
         self.visits[visitor_id] = visit
         self.late.discard(visitor_id)
         self._touched.add(visitor_id)
 
-    def add_receipt(self, receipt: Receipt) -> None:
+    def add_receipt(self, payment: Payment) -> None:
         """Take a transaction from the start of the day up to five minutes past its end; one it has is ignored."""
+        receipt = payment.receipt
         if receipt[1] in self._receipt_ids:
             return
         self._receipt_ids.add(receipt[1])
         self.conversion.add_receipt(receipt)
         self.facts += 1
         self._paid.append(receipt[0])
+        if receipt[0] < self.end:
+            self._tally.add_receipt(payment.currency, payment.value)
 
     def wants(self, paid_at: int) -> bool:
         """Whether a transaction of that time concerns this day."""
         return self.start <= paid_at <= self.end + PURCHASE_WINDOW_MS
 
-    def restore(self, events: Iterable[VisitFact], receipts: Iterable[Receipt], written: Written) -> None:
+    def restore(self, events: Iterable[VisitFact], receipts: Iterable[Payment], written: Written) -> None:
         """Build the day from its facts, and mark for writing what ClickHouse holds otherwise."""
         by_visitor: dict[str, list[VisitFact]] = {}
         for fact in events:
@@ -161,8 +191,8 @@ class StoreDay:
             visit = self.visits[visitor_id] = derive(facts, self._is_billing, self.start)
             self.facts += visit.events
             visit.zone_rows = written.zone_rows.get(visitor_id, 0)
-        for receipt in receipts:
-            self.add_receipt(receipt)
+        for payment in receipts:
+            self.add_receipt(payment)
         self.queue.rows = dict(written.queue_depth)
         self._is_fresh = True
         self._refresh(set(self.visits))
@@ -170,19 +200,26 @@ class StoreDay:
             visitor_id for visitor_id in self.visits if written.visits.get(visitor_id) != self._as_written(visitor_id)
         }
         for visitor_id, visit in self.visits.items():
+            self._count(visitor_id, visit)
             if visitor_id not in self._touched:
                 visit.written()
         # Facts only grow, so a visit can vanish only from the days of another layout; else its events have expired.
+        may_have_expired = self.day < self._kept_since
         self._vanished = {
             visitor_id
             for visitor_id, row in written.visits.items()
-            if visitor_id not in self.visits and row.layout_ms != self.calendar.layout_ms
+            if visitor_id not in self.visits and row.layout_ms != self.calendar.layout_ms and not may_have_expired
         }
         for visitor_id in self._vanished:
             ghost = Visit()
             ghost.zone_rows = written.zone_rows.get(visitor_id, 0)
             self.visits[visitor_id] = ghost
         self._touched |= self._vanished
+        self._figures, self._figures_version = written.figures, written.figures_version
+        self._is_whole = not may_have_expired or all(
+            visitor_id in self.visits and row.events <= self.visits[visitor_id].events
+            for visitor_id, row in written.visits.items()
+        )
 
     def rewrite(self) -> None:
         """Mark every visit for writing."""
@@ -200,6 +237,12 @@ class StoreDay:
             layout_ms=self.calendar.layout_ms,
             rules=RULES,
         )
+
+    def _count(self, visitor_id: str, visit: Visit) -> None:
+        self._tally.count(visit, self._has_purchased(visitor_id, visit), visitor_id in self.conversion.claims)
+
+    def _has_purchased(self, visitor_id: str, visit: Visit) -> bool:
+        return visit.has_billing_presence and self.conversion.has_purchased(visitor_id)
 
     def _claim(self, visitor_id: str) -> str:
         receipt = self.conversion.claims.get(visitor_id)
@@ -261,16 +304,24 @@ class StoreDay:
             for ordinal in range(len(visit.zone_visits), visit.zone_rows):
                 gone = (store_id, day, visitor_id, ordinal, "", "", False, False, 0, 0, False, 0, version, 1)
                 rows.zone_visits.append(gone)
+            if visitor_id not in self._vanished:
+                self._count(visitor_id, visit)
             visit.written()
             visit.zone_rows = len(visit.zone_visits)
             rows.visits.append(self._visit_row(visitor_id, visit, version))
         for visitor_id in self._vanished:
             del self.visits[visitor_id]
         self._vanished = set()
+        figures = (*self._tally.columns(), self.queue.depth) if self._is_whole else NO_FIGURES
+        if figures != self._figures:
+            self._figures = figures
+            # What takes a row back must outdo one that was made when more facts were there.
+            version = version if self._is_whole else max(version, self._figures_version)
+            rows.day_figures.append((store_id, day, *figures, version, int(not self._is_whole)))
         return rows
 
     def _visit_row(self, visitor_id: str, visit: Visit, version: int) -> Row:
-        purchased = visit.has_billing_presence and self.conversion.has_purchased(visitor_id)
+        purchased = self._has_purchased(visitor_id, visit)
         return (
             self.calendar.store_id,
             self.day_text,

@@ -19,6 +19,7 @@ Span = tuple[int, int]
 # Events that tell of a stay so far: at the instant at which the next zone's event closed it, they still belong to it.
 LAST_WORDS = frozenset({"ZONE_DWELL", "BILLING_QUEUE_ABANDON", "ZONE_EXIT"})
 NO_KEY: Key = (-1, 0, 0, "")
+NOT_COUNTED = -1
 
 
 class ZoneVisit:
@@ -26,6 +27,7 @@ class ZoneVisit:
 
     __slots__ = (
         "camera_id",
+        "counted_ms",
         "ended_at",
         "is_billing",
         "is_open",
@@ -47,6 +49,8 @@ class ZoneVisit:
         self.is_open = True
         self.is_written = False
         """ClickHouse holds it as it is; else it is in the visit's ``unwritten``."""
+        self.counted_ms = NOT_COUNTED
+        """The dwell that the day's tally holds of it."""
 
     @property
     def dwell_ms(self) -> int:
@@ -63,6 +67,7 @@ class Visit:
     __slots__ = (
         "abandon_key",
         "billing_stays",
+        "counted",
         "ended_at",
         "entries",
         "events",
@@ -102,6 +107,8 @@ class Visit:
         """Last BILLING_QUEUE_ABANDON."""
         self.queue_events: tuple[tuple[Key, str, int | None], ...] = ()
         """What the depth of the queue follows from: (key, "join" | "leave" | "measure", metadata.queue_depth)."""
+        self.counted = 0
+        """The figures in which the day's tally counts it, as ``day_tally.figures_of`` tells them."""
 
     @property
     def is_visitor(self) -> bool:

@@ -12,19 +12,27 @@ from typing import Any
 from api.database import Database, Row
 from api.stores.windows import Window
 
-_STORES = """
+STORES = """
 SELECT
     store_id,
     feed.last_event_timestamp AS last_event_timestamp,  -- 1970 without events
     layouts.layout AS layout                            -- empty without one
 FROM (
     SELECT store_id, max(last_event_timestamp) AS last_event_timestamp
-    FROM store_feed {where} GROUP BY store_id
+    FROM store_feed GROUP BY store_id
 ) AS feed
-FULL OUTER JOIN (SELECT store_id, layout FROM store_layouts FINAL {where}) AS layouts USING (store_id)
+FULL OUTER JOIN (SELECT store_id, layout FROM store_layouts FINAL) AS layouts USING (store_id)
+ORDER BY store_id LIMIT 10000
 """
-STORES = _STORES.format(where="") + "ORDER BY store_id LIMIT 10000"
-STORE = _STORES.format(where="WHERE store_id = {store_id:String}")
+
+# Every answer asks this first, and planning a join would cost more than reading both.
+_STORE = """
+SELECT max(last_event_timestamp) AS last_event_timestamp, '' AS layout
+FROM store_feed WHERE store_id = {store_id:String} GROUP BY store_id
+UNION ALL
+SELECT toDateTime64(0, 3, 'UTC'), layout
+FROM store_layouts FINAL WHERE store_id = {store_id:String}
+"""
 
 _OF_THE_DAY = "business_day = {window_day:Date}"
 _OF_THE_TIMES = """business_day BETWEEN {first_day:Date} AND {last_day:Date}
@@ -90,6 +98,25 @@ WITH
 SELECT * FROM visit_figures, zone_figures, queue_figures, receipt_figures
 """  # noqa: S608 - the fragment is the constant above
 
+# What the workers have counted of a business day: one row, where the statements above read all that it follows from.
+_DAY = """
+SELECT {columns}
+FROM day_figures FINAL
+WHERE store_id = {{store_id:String}} AND business_day = {{window_day:Date}}
+"""
+_VISIT_COLUMNS = """
+    unique_visitors, unmatched_visitors, staff_visits, zone_visitors, billing_visitors, purchasers, attributed_visitors,
+    joined_queue AS joined, abandoned_queue AS abandoned, updated_at
+"""
+_ZONE_COLUMNS = "zones.zone_id AS zone_ids, zones.frequency AS frequencies, zones.dwell_ms AS dwells_ms"
+_RECEIPT_COLUMNS = """
+    receipts.currency AS currencies, receipts.transactions AS transactions,
+    CAST(receipts.revenue AS Array(Float64)) AS revenues
+"""
+_DAY_VISITS = _DAY.format(columns=_VISIT_COLUMNS)
+_DAY_ZONES = _DAY.format(columns=_ZONE_COLUMNS)
+_DAY_FIGURES = _DAY.format(columns=f"{_VISIT_COLUMNS}, queue_depth, {_ZONE_COLUMNS}, {_RECEIPT_COLUMNS}")
+
 ANOMALY_COLUMNS = """
     a.store_id AS store_id, a.type AS type, a.subject AS subject, severity, message, suggested_action,
     a.detected_at AS detected_at, value, baseline, closed_at, severity_reason, unusual, evidence, calm_since,
@@ -145,7 +172,25 @@ async def stores(database: Database) -> list[Row]:
 
 async def store(database: Database, store_id: str) -> Row | None:
     """One known store, or None."""
-    rows = await database.rows(STORE, {"store_id": store_id})
+    rows = await database.rows(_STORE, {"store_id": store_id})
+    if not rows:
+        return None
+    return {
+        "store_id": store_id,
+        "last_event_timestamp": max(row["last_event_timestamp"] for row in rows),
+        "layout": max(row["layout"] for row in rows),
+    }
+
+
+async def _day(database: Database, sql: str, store_id: str, window: Window) -> Row | None:
+    """What the workers have counted of the window; None if it is no business day, or they have not.
+
+    They have not where nothing happened, where nobody has opened the day since this table exists, and where some of its
+    facts have expired.
+    """
+    if window.business_day is None:
+        return None
+    rows = await database.rows(sql, {"store_id": store_id, "window_day": window.business_day})
     return rows[0] if rows else None
 
 
@@ -153,17 +198,37 @@ async def figures(database: Database, store_id: str, window: Window) -> Row:
     """Counts over the visits that began in the window (as ``visits``), ``zone_visits`` and their total ``dwell_ms``, how many
     waited at its end (``queue_depth``), and its receipts with what they add up to, by currency (``transactions``).
     """
-    return (await database.rows(_in(_FIGURES, window), _bound(store_id, window)))[0]
+    day = await _day(database, _DAY_FIGURES, store_id, window)
+    if day is None:
+        return (await database.rows(_in(_FIGURES, window), _bound(store_id, window)))[0]
+    receipts = zip(day["currencies"], day["transactions"], day["revenues"], strict=True)
+    return {
+        **day,
+        "zone_visits": sum(day["frequencies"]),
+        "dwell_ms": sum(day["dwells_ms"]),
+        "transactions": [
+            {"currency": currency, "transactions": transactions, "revenue": revenue}
+            for currency, transactions, revenue in receipts
+        ],
+    }
 
 
 async def visits(database: Database, store_id: str, window: Window) -> Row:
     """Counts over the visits that began in the window."""
-    return (await database.rows(_in(_VISITS, window), _bound(store_id, window)))[0]
+    day = await _day(database, _DAY_VISITS, store_id, window)
+    return day or (await database.rows(_in(_VISITS, window), _bound(store_id, window)))[0]
 
 
 async def zones(database: Database, store_id: str, window: Window) -> list[Row]:
-    """Zone visits that began in the window, and their total dwell, by zone."""
-    return await database.rows(_in(_ZONES, window), _bound(store_id, window))
+    """Zone visits that began in the window, and their total dwell, by zone, the busiest first."""
+    day = await _day(database, _DAY_ZONES, store_id, window)
+    if day is None:
+        return await database.rows(_in(_ZONES, window), _bound(store_id, window))
+    found = [
+        {"zone_id": zone_id, "frequency": frequency, "dwell_ms": dwell_ms}
+        for zone_id, frequency, dwell_ms in zip(day["zone_ids"], day["frequencies"], day["dwells_ms"], strict=True)
+    ]
+    return sorted(found, key=lambda zone: (-zone["frequency"], zone["zone_id"]))
 
 
 async def anomalies(database: Database, store_id: str, window: Window | None) -> list[Row]:

@@ -12,12 +12,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from aisleflow.settings import Settings
 from benchmarks.peers.work import Batch, DayKey, Work, topics
 from schemas.reading import TransactionFact, VisitFact, read_transaction, read_visit_event
-from stream_processors.conversion import Receipt
-from stream_processors.derivation import EVENT_COLUMNS, TRANSACTION_COLUMNS
+from stream_processors.derivation import EVENT_COLUMNS, TRANSACTION_COLUMNS, payment_of
 from stream_processors.store_day import (
+    DAY_FIGURE_COLUMNS,
     QUEUE_DEPTH_COLUMNS,
     VISIT_COLUMNS,
     ZONE_VISIT_COLUMNS,
+    Payment,
     StoreDay,
     Written,
 )
@@ -34,6 +35,7 @@ DERIVED: Mapping[str, tuple[str, ...]] = {
         ("visits", VISIT_COLUMNS),
         ("zone_visits", ZONE_VISIT_COLUMNS),
         ("queue_depth", QUEUE_DEPTH_COLUMNS),
+        ("day_figures", DAY_FIGURE_COLUMNS),
     )
 }
 
@@ -86,12 +88,12 @@ def write_truth(settings: Settings) -> int:
                 events.setdefault(fact.event_id, fact)
     batch.visits, batch.transactions = list(events.values()), list(receipts.values())
     seen_on: defaultdict[DayKey, list[VisitFact]] = defaultdict(list)
-    paid_on: defaultdict[DayKey, list[Receipt]] = defaultdict(list)
+    paid_on: defaultdict[DayKey, list[Payment]] = defaultdict(list)
     for fact in batch.visits:
         seen_on[fact.store_id, work.shops.day_of(fact.store_id, fact.at)].append(fact)
     for paid in batch.transactions:
         for day in work.shops.days_paid(paid.store_id, paid.at):
-            paid_on[paid.store_id, day].append((paid.at, paid.transaction_id))
+            paid_on[paid.store_id, day].append(payment_of(paid))
     for store_id, date_ in seen_on.keys() | paid_on.keys():
         store_day = StoreDay(work.shops.calendar(store_id), date_)
         store_day.restore(seen_on[store_id, date_], paid_on[store_id, date_], Written())

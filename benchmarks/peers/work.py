@@ -32,10 +32,11 @@ from schemas.layouts import StoreCalendar
 from schemas.reading import Refusal, TransactionFact, VisitFact, read_transaction, read_visit_event, read_visit_events
 from schemas.topics import TRANSACTIONS, VISIT_EVENTS
 from stream_processors.conversion import PURCHASE_WINDOW_MS
-from stream_processors.derivation import EVENT_COLUMNS, TRANSACTION_COLUMNS, event_rows, transaction_rows
+from stream_processors.derivation import EVENT_COLUMNS, TRANSACTION_COLUMNS, event_rows, payment_of, transaction_rows
 from stream_processors.engine.sink import encode_rows
 from stream_processors.history import History
 from stream_processors.store_day import (
+    DAY_FIGURE_COLUMNS,
     QUEUE_DEPTH_COLUMNS,
     VISIT_COLUMNS,
     ZONE_VISIT_COLUMNS,
@@ -84,6 +85,7 @@ class Batch:
         self.derived.zone_visits += rows.zone_visits
         self.derived.queue_depth += rows.queue_depth
         self.derived.visits += rows.visits
+        self.derived.day_figures += rows.day_figures
 
 
 class Day:
@@ -116,7 +118,7 @@ class Day:
         if fact.transaction_id in self._transactions:
             return False
         self._transactions.add(fact.transaction_id)
-        self.rules.add_receipt((fact.at, fact.transaction_id))
+        self.rules.add_receipt(payment_of(fact))
         return True
 
     def restore(self, log: Iterable[Record], max_future_ms: int) -> None:
@@ -269,6 +271,7 @@ class Work:
             ),
             self._threads.submit(self._insert, "zone_visits", ZONE_VISIT_COLUMNS, batch.derived.zone_visits),
             self._threads.submit(self._insert, "queue_depth", QUEUE_DEPTH_COLUMNS, batch.derived.queue_depth),
+            self._threads.submit(self._insert, "day_figures", DAY_FIGURE_COLUMNS, batch.derived.day_figures),
         ]
         for insert in inserts:
             insert.result()

@@ -60,6 +60,35 @@ def depth(store: str, minute: int, people: int, **changes: Any) -> dict[str, Any
     return {**row, "is_deleted": 0, **changes}
 
 
+def day_figures(store: str, **changes: Any) -> dict[str, Any]:
+    """What a day of two zones and two currencies added up to."""
+    from decimal import Decimal
+
+    return {
+        "store_id": store,
+        "business_day": DAY,
+        "unique_visitors": 40,
+        "unmatched_visitors": 2,
+        "staff_visits": 3,
+        "zone_visitors": 30,
+        "billing_visitors": 20,
+        "purchasers": 10,
+        "attributed_visitors": 8,
+        "joined_queue": 16,
+        "abandoned_queue": 4,
+        "zones.zone_id": ["MAKEUP", "SKINCARE"],
+        "zones.frequency": [5, 20],
+        "zones.dwell_ms": [15_000, 110_000],
+        "receipts.currency": ["", "INR"],
+        "receipts.transactions": [1, 11],
+        "receipts.revenue": [Decimal("2.5"), Decimal("1100.25")],
+        "queue_depth": 6,
+        "version": 1,
+        "is_deleted": 0,
+        **changes,
+    }
+
+
 def anomaly(store: str, minute: int, **changes: Any) -> dict[str, Any]:
     """A queue spike that is still open."""
     moment = NOON + timedelta(minutes=minute)

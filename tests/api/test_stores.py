@@ -13,7 +13,7 @@ from aisleflow.settings import Settings
 from api.app import create_app
 from schemas.events import anomaly_id
 from schemas.reading import epoch_ms
-from tests.api.rows import DAY, NOON, anomaly, depth, feed, fill, layout, transaction, visit, zone_visit
+from tests.api.rows import DAY, NOON, anomaly, day_figures, depth, feed, fill, layout, transaction, visit, zone_visit
 
 ANSWERS = ("metrics", "funnel", "heatmap", "anomalies")
 EMPTY_LAYOUT = '{"store_id": "EMPTY", "timestamp": "2026-03-03T12:00:00Z", "time_zone": "Asia/Kolkata", "currency": "INR", "name": "Quiet"}'
@@ -25,7 +25,17 @@ def day(world: Settings) -> None:
     buyer = {"has_billing_presence": True, "purchased": True}
     fill(
         world,
-        store_feed=[feed("S1", NOON), feed("S1", NOON + timedelta(hours=2)), feed("TILL", NOON)],
+        store_feed=[
+            *(feed("S1", NOON), feed("S1", NOON + timedelta(hours=2)), feed("TILL", NOON)),
+            *(feed("COUNTED", NOON), feed("EXPIRED", NOON)),
+        ],
+        day_figures=[
+            day_figures("COUNTED", unique_visitors=3),
+            day_figures("COUNTED", version=2),
+            day_figures("COUNTED", business_day=DAY + timedelta(days=1), version=3),
+            day_figures("EXPIRED"),
+            day_figures("EXPIRED", version=2, is_deleted=1),
+        ],
         store_layouts=[layout("EMPTY", EMPTY_LAYOUT, "Asia/Kolkata", "INR")],
         visits=[
             visit("S1", "a", **buyer, attributed_transaction_id="T1", joined_queue=True),
@@ -41,6 +51,8 @@ def day(world: Settings) -> None:
             visit("S1", "gone"),
             visit("S1", "gone", version=2, is_deleted=1),
             visit("OTHER", "a"),
+            visit("COUNTED", "a"),
+            visit("EXPIRED", "a"),
         ],
         zone_visits=[
             *(zone_visit("S1", f"v{i}", "SKINCARE", 1000 + i) for i in range(20)),
@@ -113,6 +125,45 @@ def test_a_date_is_the_stores_business_day(api: TestClient) -> None:
     assert window == {"from": "2026-03-02T18:30:00Z", "to": "2026-03-03T18:30:00Z"}
 
 
+def test_a_day_that_the_workers_have_counted_is_read_from_its_row(api: TestClient) -> None:
+    found = get(api, "/stores/COUNTED/metrics")
+    assert found.pop("updated_at") and found.pop("behind_seconds") in (0, None)
+    assert found == {
+        "unique_visitors": 40,
+        "conversion_rate": 0.25,
+        "avg_dwell_ms": 5000,
+        "queue_depth_current": 6,
+        "abandonment_rate": 0.25,
+        "staff_visits": 3,
+        "unmatched_visitors": 2,
+        "attributed_conversion_rate": 0.2,
+        "transactions": 12,
+        "revenue": 1100.25,
+        "currency": "INR",
+        "revenue_by_currency": {"XXX": 2.5, "INR": 1100.25},
+        "business_day": "2026-03-03",
+        "window": {"from": "2026-03-03T00:00:00Z", "to": "2026-03-04T00:00:00Z"},
+    }
+    funnel = get(api, "/stores/COUNTED/funnel")
+    assert funnel == {"entry": 40, "zone_visit": 30, "billing_queue": 20, "purchased": 10}
+    heat = get(api, "/stores/COUNTED/heatmap")
+    assert [(zone, found["frequency"], found["avg_dwell_ms"]) for zone, found in heat.items()] == [
+        ("SKINCARE", 20, 5500),
+        ("MAKEUP", 5, 3000),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("store", "asked"),
+    [("EXPIRED", {}), ("COUNTED", {"from": "2026-03-03T11:00:00Z", "to": "2026-03-03T13:00:00Z"})],
+)
+def test_what_is_no_counted_day_is_counted_from_its_visits(api: TestClient, store: str, asked: dict[str, str]) -> None:
+    """A day whose facts have expired in part, and hours of a day."""
+    assert get(api, f"/stores/{store}/metrics", **asked)["unique_visitors"] == 1
+    assert get(api, f"/stores/{store}/funnel", **asked)["entry"] == 1
+    assert get(api, f"/stores/{store}/heatmap", **asked) == {}
+
+
 def test_funnel(api: TestClient) -> None:
     assert get(api, "/stores/S1/funnel") == {"entry": 6, "zone_visit": 4, "billing_queue": 3, "purchased": 2}
 
@@ -175,7 +226,7 @@ def test_a_store_known_by_its_layout_or_till_only_has_zeros(api: TestClient) -> 
 
 def test_the_list_of_stores(api: TestClient) -> None:
     found = {store["store_id"]: store for store in get(api, "/stores")["stores"]}
-    assert list(found) == ["EMPTY", "S1", "TILL"]
+    assert list(found) == ["COUNTED", "EMPTY", "EXPIRED", "S1", "TILL"]
     assert found["EMPTY"]["name"] == "Quiet" and found["EMPTY"]["last_event_timestamp"] is None
     assert found["S1"]["last_event_timestamp"] == "2026-03-03T14:00:00Z" and found["S1"]["time_zone"] == "UTC"
 

@@ -26,7 +26,7 @@ def client(clickhouse: str) -> Iterator[Client]:
         migrations.create_database(found, "views_test")
         migrations.migrate(found)
         # A table without rows is not read at all.
-        for table in ("visits", "zone_visits", "queue_depth"):
+        for table in ("visits", "zone_visits", "queue_depth", "day_figures"):
             found.command(f"INSERT INTO {table} (store_id, business_day, version) VALUES ('S', '2026-03-03', 1)")
         found.command("INSERT INTO transactions (store_id, timestamp, received_at) VALUES ('S', '2026-03-03', now())")
         found.command("INSERT INTO store_layouts (store_id) VALUES ('S')")
@@ -78,6 +78,7 @@ def test_newest_and_deleted(client: Client) -> None:
         ("visits_final", {"visits"}),
         ("zone_visits_final", {"zone_visits"}),
         ("queue_depth_final", {"queue_depth"}),
+        ("day_figures_final", {"day_figures"}),
         ("receipts", {"transactions", "store_layouts"}),
         ("baskets", {"transactions", "store_layouts", "visits"}),
         ("visitors", {"visits", "store_layouts"}),
@@ -98,7 +99,7 @@ def test_a_shop_and_a_day_are_found_by_the_keys(client: Client, view: str, table
         key = re.search(r"PrimaryKey\W.*?Condition: ([^\n]*)", read, re.DOTALL)
         assert key, read
         assert "store_id in ['S', 'S']" in key[1], read
-        if table in {"visits", "zone_visits", "queue_depth"}:
+        if table in {"visits", "zone_visits", "queue_depth", "day_figures"}:
             assert "business_day in [20515, 20515]" in key[1], read
         if table == "transactions":
             assert re.search(r"toDate\(timestamp\)(, 1\))? in \[20515, 20515\]", read), read

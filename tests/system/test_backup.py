@@ -37,6 +37,7 @@ COUNTED = (
     "visits",
     "zone_visits",
     "queue_depth",
+    "day_figures",
     "dead_letters",
     "store_layouts",
 )

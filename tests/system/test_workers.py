@@ -24,7 +24,7 @@ pytestmark = pytest.mark.system
 SHOPS = make_shops(10, seed=3)[4:]
 DAYS = (date(2026, 3, 2), date(2026, 3, 3))
 FACT_TABLES = ("events", "event_ids", "transactions", "store_layouts")
-DERIVED_TABLES = ("visits", "zone_visits", "queue_depth")
+DERIVED_TABLES = ("visits", "zone_visits", "queue_depth", "day_figures")
 
 
 @pytest.fixture(scope="module")
