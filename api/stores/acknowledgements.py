@@ -13,7 +13,7 @@ from api.deps import DatabaseDep, IngestDep
 from api.events.bodies import read_body
 from api.problems import FieldProblem, ProblemError, documented
 from api.stores import queries
-from api.stores.answers import Acknowledged
+from api.stores.answers import Acknowledged, Anomaly
 from api.stores.known import known_store
 from schemas import topics
 from schemas.events import Acknowledgement, Event, Timestamp, as_problem, dump
@@ -67,7 +67,7 @@ async def acknowledge(
     row = await queries.anomaly(database, store_id, anomaly_id)
     if row is None:
         raise ProblemError(404, "This store has no anomaly of this id; GET its anomalies to see what there is.")
-    before = Acknowledged.from_row(row)
+    before = Anomaly(**row).acknowledged
     # The next word after the one that holds: sent twice it is one fact, sent after somebody else's it is new.
     words = (store_id, anomaly_id, before and before.event_id, asked.by, asked.note, asked.until)
     if before is not None and (before.by, before.note, before.until) == (asked.by, asked.note, asked.until):

@@ -80,19 +80,6 @@ class Acknowledged(BaseModel):
     at: datetime
     until: datetime | None = Field(description="From then on it shouts again; null: not before it is over.")
 
-    @classmethod
-    def from_row(cls, row: Row) -> Acknowledged | None:
-        """From a row of anomalies joined with their acknowledgements."""
-        if not row["seen_by"]:
-            return None
-        return cls(
-            event_id=row["seen_id"],
-            by=row["seen_by"],
-            note=row["seen_note"],
-            at=row["seen_at"],
-            until=row["seen_until"],
-        )
-
 
 class Anomaly(BaseModel):
     """Something out of the ordinary, and what to do about it."""
@@ -117,11 +104,6 @@ class Anomaly(BaseModel):
         None, description="Since when it is over, while it waits to be closed; null while it lasts."
     )
     acknowledged: Acknowledged | None = Field(None, description="Who has seen it; null while nobody has.")
-
-    @classmethod
-    def from_row(cls, row: Row) -> Anomaly:
-        """From a row of anomalies joined with their acknowledgements."""
-        return cls(**row, acknowledged=Acknowledged.from_row(row))
 
     def shouts(self, now: datetime) -> bool:
         """Whether somebody should look at it now: it lasts, and nobody has seen it, or what they asked for is over."""

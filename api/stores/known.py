@@ -18,9 +18,14 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _STORE = re.compile(STORE_PATTERN.removesuffix("$"))
 
 
-@lru_cache(maxsize=1000)
+@lru_cache(maxsize=10_000)  # as many as are listed
 def _calendar(store_id: str, layout: str) -> StoreCalendar:
     return StoreCalendar(store_id, stored_layout(layout) if layout else None)
+
+
+def heard(last: datetime) -> datetime | None:
+    """The time of a store's newest fact, None if it has none: ClickHouse says 1970."""
+    return None if last <= _NEVER else last
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Store:
     @classmethod
     def from_row(cls, row: Row) -> Store:
         """From a row of ``queries.STORES``."""
-        last = row["last_event_timestamp"]
-        return cls(row["store_id"], _calendar(row["store_id"], row["layout"]), None if last <= _NEVER else last)
+        store_id = row["store_id"]
+        return cls(store_id, _calendar(store_id, row["layout"]), heard(row["last_event_timestamp"]))
 
 
 async def known_store(database: Database, store_id: str) -> Store:

@@ -12,20 +12,32 @@ from typing import Any
 from api.database import Database, Row
 from api.stores.windows import Window
 
-STORES = """
-SELECT
-    store_id,
-    feed.last_event_timestamp AS last_event_timestamp,  -- 1970 without events
-    layouts.layout AS layout                            -- empty without one
+# Unions, not joins, here and below: planning a join costs more than reading both sides.
+_ALL = """
+SELECT store_id, max(last_event_timestamp) AS last_event_timestamp, {greatest}
 FROM (
-    SELECT store_id, max(last_event_timestamp) AS last_event_timestamp
-    FROM store_feed GROUP BY store_id
-) AS feed
-FULL OUTER JOIN (SELECT store_id, layout FROM store_layouts FINAL) AS layouts USING (store_id)
+    SELECT store_id, last_event_timestamp, {none} FROM store_feed
+    UNION ALL
+    SELECT store_id, toDateTime64(0, 3, 'UTC'), {columns} FROM store_layouts FINAL
+)
+GROUP BY store_id
 ORDER BY store_id LIMIT 10000
 """
 
-# Every answer asks this first, and planning a join would cost more than reading both.
+
+def _all(*columns: str) -> str:
+    """Every store, when it was last heard (1970: never), and columns of its layout (empty without one)."""
+    return _ALL.format(
+        greatest=", ".join(f"max({column}) AS {column}" for column in columns),
+        none=", ".join(f"'' AS {column}" for column in columns),
+        columns=", ".join(columns),
+    )
+
+
+STORES = _all("layout")
+SUMMARIES = _all("name", "time_zone", "currency")
+
+# Every answer asks this first.
 _STORE = """
 SELECT max(last_event_timestamp) AS last_event_timestamp, '' AS layout
 FROM store_feed WHERE store_id = {store_id:String} GROUP BY store_id
@@ -109,45 +121,44 @@ _VISIT_COLUMNS = """
     joined_queue AS joined, abandoned_queue AS abandoned, updated_at
 """
 _ZONE_COLUMNS = "zones.zone_id AS zone_ids, zones.frequency AS frequencies, zones.dwell_ms AS dwells_ms"
-_RECEIPT_COLUMNS = """
-    receipts.currency AS currencies, receipts.transactions AS transactions,
-    CAST(receipts.revenue AS Array(Float64)) AS revenues
-"""
+_RECEIPT_COLUMNS = "receipts.currency AS currencies, receipts.transactions AS transactions, receipts.revenue AS revenues"
 _DAY_VISITS = _DAY.format(columns=_VISIT_COLUMNS)
 _DAY_ZONES = _DAY.format(columns=_ZONE_COLUMNS)
 _DAY_FIGURES = _DAY.format(columns=f"{_VISIT_COLUMNS}, queue_depth, {_ZONE_COLUMNS}, {_RECEIPT_COLUMNS}")
 
-ANOMALY_COLUMNS = """
-    a.store_id AS store_id, a.type AS type, a.subject AS subject, severity, message, suggested_action,
-    a.detected_at AS detected_at, value, baseline, closed_at, severity_reason, unusual, evidence, calm_since,
-    a.id AS anomaly_id, toString(seen.event_id) AS seen_id, seen.by AS seen_by, seen.note AS seen_note,
-    seen.timestamp AS seen_at, seen.until AS seen_until
-"""
 SEVERITY_FIRST = "indexOf(['CRITICAL', 'WARN', 'INFO'], severity), detected_at DESC, type, subject"
 
 
-def anomalies_sql(where: str, seen_where: str = "1") -> str:
-    """Anomalies with the newest word of who has seen them, the worst first. Both conditions are constants of ours."""
+def anomalies_sql(where: str) -> str:
+    """Anomalies, the worst first. The condition is a constant of ours."""
     return f"""
-SELECT {ANOMALY_COLUMNS}
-FROM (SELECT *, anomaly_id AS id FROM anomalies FINAL WHERE {where}) AS a
-LEFT JOIN (
-    SELECT * FROM acknowledgements FINAL WHERE {seen_where} ORDER BY timestamp DESC, event_id LIMIT 1 BY anomaly_id
-) AS seen ON seen.anomaly_id = a.id
+SELECT
+    store_id, type, subject, severity, message, suggested_action, detected_at, value, baseline, closed_at, severity_reason,
+    unusual, evidence, calm_since, anomaly_id
+FROM anomalies FINAL
+WHERE {where}
 ORDER BY {SEVERITY_FIRST}, store_id
 LIMIT 1000
 """  # noqa: S608 - the fragments are constants
 
 
 _OF_THE_STORE = "store_id = {store_id:String}"
-OPEN_ANOMALIES = anomalies_sql(f"{_OF_THE_STORE} AND closed_at IS NULL", _OF_THE_STORE)
+OPEN_ANOMALIES = anomalies_sql(f"{_OF_THE_STORE} AND closed_at IS NULL")
 ANOMALIES_IN_WINDOW = anomalies_sql(
     f"""{_OF_THE_STORE}
   AND detected_at < {{end:DateTime64(3, 'UTC')}}
-  AND (closed_at IS NULL OR closed_at >= {{start:DateTime64(3, 'UTC')}})""",
-    _OF_THE_STORE,
+  AND (closed_at IS NULL OR closed_at >= {{start:DateTime64(3, 'UTC')}})"""
 )
-ANOMALY = anomalies_sql(f"{_OF_THE_STORE} AND anomaly_id = {{anomaly_id:String}}", _OF_THE_STORE)
+ANOMALY = anomalies_sql(f"{_OF_THE_STORE} AND anomaly_id = {{anomaly_id:String}}")
+
+# The newest word of each anomaly holds.
+ACKNOWLEDGEMENTS = """
+SELECT anomaly_id, toString(event_id) AS event_id, by, note, timestamp AS at, until
+FROM acknowledgements FINAL
+WHERE store_id IN {stores:Array(String)} AND anomaly_id IN {anomalies:Array(String)}
+ORDER BY timestamp DESC, acknowledgements.event_id
+LIMIT 1 BY anomaly_id
+"""
 
 
 def _in(sql: str, window: Window) -> str:
@@ -168,6 +179,11 @@ def _bound(store_id: str, window: Window) -> dict[str, Any]:
 async def stores(database: Database) -> list[Row]:
     """All known stores: those with events, transactions or a layout."""
     return await database.rows(STORES)
+
+
+async def summaries(database: Database) -> list[Row]:
+    """All known stores with their name, time zone and currency, empty where the layout does not say."""
+    return await database.rows(SUMMARIES)
 
 
 async def store(database: Database, store_id: str) -> Row | None:
@@ -234,11 +250,25 @@ async def zones(database: Database, store_id: str, window: Window) -> list[Row]:
 async def anomalies(database: Database, store_id: str, window: Window | None) -> list[Row]:
     """The open anomalies, or those that were open at any time in the window; the worst first."""
     if window is None:
-        return await database.rows(OPEN_ANOMALIES, {"store_id": store_id})
-    return await database.rows(ANOMALIES_IN_WINDOW, _bound(store_id, window))
+        rows = await database.rows(OPEN_ANOMALIES, {"store_id": store_id})
+    else:
+        rows = await database.rows(ANOMALIES_IN_WINDOW, _bound(store_id, window))
+    return await acknowledged(database, rows)
 
 
 async def anomaly(database: Database, store_id: str, anomaly_id: str) -> Row | None:
     """One anomaly, open or not, or None."""
     rows = await database.rows(ANOMALY, {"store_id": store_id, "anomaly_id": anomaly_id})
-    return rows[0] if rows else None
+    return (await acknowledged(database, rows))[0] if rows else None
+
+
+async def acknowledged(database: Database, rows: list[Row]) -> list[Row]:
+    """Anomalies, each with who has seen it (``acknowledged``), or None. Mostly there are none: a join would be planned
+    in vain.
+    """
+    if not rows:
+        return rows
+    named = {name: sorted({row[name] for row in rows}) for name in ("store_id", "anomaly_id")}
+    words = await database.rows(ACKNOWLEDGEMENTS, {"stores": named["store_id"], "anomalies": named["anomaly_id"]})
+    newest = {word["anomaly_id"]: word for word in words}
+    return [{**row, "acknowledged": newest.get(row["anomaly_id"])} for row in rows]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from api.deps import DatabaseDep, MonitorDep
 from api.problems import FieldProblem, ProblemError, documented
 from api.stores import answers, queries
-from api.stores.known import Store, known_store
+from api.stores.known import Store, heard, known_store
 from api.stores.windows import Window, choose
 from schemas.events import RFC3339_PATTERN, Timestamp
 
@@ -113,13 +113,13 @@ async def list_stores(database: DatabaseDep) -> StoreList:
     return StoreList(
         stores=[
             StoreSummary(
-                store_id=store.store_id,
-                name=store.name,
-                time_zone=store.calendar.zone.key,
-                currency=store.currency,
-                last_event_timestamp=store.last_event,
+                store_id=row["store_id"],
+                name=row["name"] or None,
+                time_zone=row["time_zone"] or "UTC",
+                currency=row["currency"] or None,
+                last_event_timestamp=heard(row["last_event_timestamp"]),
             )
-            for store in map(Store.from_row, await queries.stores(database))
+            for row in await queries.summaries(database)
         ]
     )
 
@@ -242,4 +242,4 @@ async def get_anomalies(
 ) -> answers.Anomalies:
     """Those open now; with a window, those that were open at any time in it. At most 1,000, the worst first."""
     rows = await queries.anomalies(database, store.store_id, None if asked.nothing else window)
-    return answers.Anomalies(store_id=store.store_id, anomalies=list(map(answers.Anomaly.from_row, rows)))
+    return answers.Anomalies(store_id=store.store_id, anomalies=[answers.Anomaly(**row) for row in rows])

@@ -200,7 +200,7 @@ async def look(parts: Parts, log: Log) -> tuple[Shop, ...]:
                 queue=store_queue[-1]["last"] if store_queue else 0,
                 queue_before=depth_at(store_queue, (store.last_event or now) - QUARTER),
                 trend=trend(store_queue, store.last_event or now),
-                anomalies=list(map(Anomaly.from_row, anomalies.get(store_id, []))),
+                anomalies=[Anomaly(**row) for row in anomalies.get(store_id, [])],
                 cameras=[
                     CameraNow(**{name: value for name, value in row.items() if name != "store_id"})
                     for row in cameras.get(store_id, [])

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from api.database import Database, Row
-from api.stores.queries import VISIT_FIGURES, anomalies_sql
+from api.stores.queries import VISIT_FIGURES, acknowledged, anomalies_sql
 
 OF_THESE_DAYS = """
     (store_id, business_day) IN {days:Array(Tuple(String, Date))}
@@ -93,7 +93,7 @@ async def transactions(database: Database, windows: Sequence[tuple[str, datetime
 
 async def open_anomalies(database: Database) -> list[Row]:
     """What is open in any shop, the worst first."""
-    return await database.rows(OPEN_ANOMALIES)
+    return await acknowledged(database, await database.rows(OPEN_ANOMALIES))
 
 
 async def cameras(database: Database) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -126,7 +127,8 @@ def transaction(store: str, number: str, value: str, minute: int = 0, currency: 
 
 def layout(store: str, body: str, time_zone: str = "UTC", currency: str = "") -> dict[str, Any]:
     """A store's layout; ``body`` is the whole of it as JSON."""
-    row = {"store_id": store, "timestamp": NOON, "name": "", "time_zone": time_zone, "currency": currency}
+    name = json.loads(body).get("name", "")
+    row = {"store_id": store, "timestamp": NOON, "name": name, "time_zone": time_zone, "currency": currency}
     return {**row, "layout": body, "received_at": NOON}
 
 
