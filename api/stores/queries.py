@@ -121,7 +121,9 @@ _VISIT_COLUMNS = """
     joined_queue AS joined, abandoned_queue AS abandoned, updated_at
 """
 _ZONE_COLUMNS = "zones.zone_id AS zone_ids, zones.frequency AS frequencies, zones.dwell_ms AS dwells_ms"
-_RECEIPT_COLUMNS = "receipts.currency AS currencies, receipts.transactions AS transactions, receipts.revenue AS revenues"
+_RECEIPT_COLUMNS = (
+    "receipts.currency AS currencies, receipts.transactions AS transactions, receipts.revenue AS revenues"
+)
 _DAY_VISITS = _DAY.format(columns=_VISIT_COLUMNS)
 _DAY_ZONES = _DAY.format(columns=_ZONE_COLUMNS)
 _DAY_FIGURES = _DAY.format(columns=f"{_VISIT_COLUMNS}, queue_depth, {_ZONE_COLUMNS}, {_RECEIPT_COLUMNS}")
