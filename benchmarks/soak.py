@@ -163,7 +163,8 @@ class Reader:
                 ),  # type: ignore[misc]
             )
             producer.flush(GIVE_UP_S)
-            query = "SELECT count() FROM visits WHERE store_id = {store:String} AND visitor_id = {visitor:String}"
+            query = """SELECT count() FROM visits WHERE store_id = {store:String} AND visitor_id = {visitor:String}
+                AND business_day >= today() - 1"""
             found = {"store": PROBE_STORE, "visitor": visitor}
             while (
                 not client.query(query, found).result_rows[0][0]

@@ -34,6 +34,11 @@ Derives = Literal["visits", "stock"]
 # deriving. What cycles there are come from a request or a task, and die young.
 GC_THRESHOLDS = (500_000, 50, 1_000_000)
 
+# How old an answer may get for that cycles come less often on a busy machine. Who watches visitors sees them move; how full a
+# shelf is changes in minutes, and every cycle costs ClickHouse the same statements.
+VISITS_GATHER_S = 0.5
+STOCK_GATHER_S = 1.0
+
 logger = log.get(__name__)
 
 
@@ -64,6 +69,7 @@ def build(settings: Settings, index: int, derives: Derives = "visits") -> faust.
         app = create_app(
             settings,
             STOCK_TOPICS,
+            STOCK_GATHER_S,
             prepare=stock.prepare,
             finish=stock.finish,
             on_rebalance=stock.forget,
@@ -81,6 +87,7 @@ def build(settings: Settings, index: int, derives: Derives = "visits") -> faust.
     app = create_app(
         settings,
         DERIVED_TOPICS,
+        VISITS_GATHER_S,
         prepare=derivation.prepare,
         finish=derivation.finish,
         on_rebalance=derivation.forget,

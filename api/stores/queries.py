@@ -111,22 +111,22 @@ SELECT * FROM visit_figures, zone_figures, queue_figures, receipt_figures
 """  # noqa: S608 - the fragment is the constant above
 
 # What the workers have counted of a business day: one row, where the statements above read all that it follows from.
-_DAY = """
-SELECT {columns}
-FROM day_figures FINAL
-WHERE store_id = {{store_id:String}} AND business_day = {{window_day:Date}}
-"""
 _VISIT_COLUMNS = """
     unique_visitors, unmatched_visitors, staff_visits, zone_visitors, billing_visitors, purchasers, attributed_visitors,
     joined_queue AS joined, abandoned_queue AS abandoned, updated_at
 """
 _ZONE_COLUMNS = "zones.zone_id AS zone_ids, zones.frequency AS frequencies, zones.dwell_ms AS dwells_ms"
-_RECEIPT_COLUMNS = (
-    "receipts.currency AS currencies, receipts.transactions AS transactions, receipts.revenue AS revenues"
-)
+_RECEIPT_COLUMNS = "receipts.currency AS currencies, receipts.transactions AS counts, receipts.revenue AS amounts"
+DAY_COLUMNS = f"{_VISIT_COLUMNS}, queue_depth, {_ZONE_COLUMNS}, {_RECEIPT_COLUMNS}"
+
+_DAY = """
+SELECT {columns}
+FROM day_figures FINAL
+WHERE store_id = {{store_id:String}} AND business_day = {{window_day:Date}}
+"""
 _DAY_VISITS = _DAY.format(columns=_VISIT_COLUMNS)
 _DAY_ZONES = _DAY.format(columns=_ZONE_COLUMNS)
-_DAY_FIGURES = _DAY.format(columns=f"{_VISIT_COLUMNS}, queue_depth, {_ZONE_COLUMNS}, {_RECEIPT_COLUMNS}")
+_DAY_FIGURES = _DAY.format(columns=DAY_COLUMNS)
 
 SEVERITY_FIRST = "indexOf(['CRITICAL', 'WARN', 'INFO'], severity), detected_at DESC, type, subject"
 
@@ -219,15 +219,11 @@ async def figures(database: Database, store_id: str, window: Window) -> Row:
     day = await _day(database, _DAY_FIGURES, store_id, window)
     if day is None:
         return (await database.rows(_in(_FIGURES, window), _bound(store_id, window)))[0]
-    receipts = zip(day["currencies"], day["transactions"], day["revenues"], strict=True)
     return {
         **day,
         "zone_visits": sum(day["frequencies"]),
         "dwell_ms": sum(day["dwells_ms"]),
-        "transactions": [
-            {"currency": currency, "transactions": transactions, "revenue": revenue}
-            for currency, transactions, revenue in receipts
-        ],
+        "transactions": receipts(day),
     }
 
 
@@ -242,11 +238,24 @@ async def zones(database: Database, store_id: str, window: Window) -> list[Row]:
     day = await _day(database, _DAY_ZONES, store_id, window)
     if day is None:
         return await database.rows(_in(_ZONES, window), _bound(store_id, window))
+    return by_zone(day)
+
+
+def by_zone(day: Row) -> list[Row]:
+    """The zones of a row of ``day_figures``, the busiest first."""
     found = [
         {"zone_id": zone_id, "frequency": frequency, "dwell_ms": dwell_ms}
         for zone_id, frequency, dwell_ms in zip(day["zone_ids"], day["frequencies"], day["dwells_ms"], strict=True)
     ]
     return sorted(found, key=lambda zone: (-zone["frequency"], zone["zone_id"]))
+
+
+def receipts(day: Row) -> list[Row]:
+    """The receipts of a row of ``day_figures``, by currency."""
+    return [
+        {"currency": currency, "transactions": count, "revenue": amount}
+        for currency, count, amount in zip(day["currencies"], day["counts"], day["amounts"], strict=True)
+    ]
 
 
 async def anomalies(database: Database, store_id: str, window: Window | None) -> list[Row]:

@@ -127,22 +127,6 @@ def depth_at(rows: Sequence[Row], moment: datetime) -> int:
     return next((int(row["last"]) for row in reversed(rows) if row["quarter"] <= moment), 0)
 
 
-def _by_store(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    grouped: dict[str, list[Row]] = {}
-    for row in rows:
-        grouped.setdefault(row["store_id"], []).append(row)
-    return grouped
-
-
-NO_VISITS: Row = dict.fromkeys(
-    (
-        *("unique_visitors", "unmatched_visitors", "staff_visits", "zone_visitors", "billing_visitors", "purchasers"),
-        *("attributed_visitors", "joined", "abandoned"),
-    ),
-    0,
-)
-
-
 async def look(parts: Parts, log: Log) -> tuple[Shop, ...]:
     """All shops now, by name. ``log`` must not be newer than what is looked at: it tells what has been read by then.
 
@@ -154,25 +138,19 @@ async def look(parts: Parts, log: Log) -> tuple[Shop, ...]:
     if not stores:
         return ()
     windows = {s.store_id: of_day(s.calendar, s.calendar.business_day(epoch_ms(s.last_event or now))) for s in stores}
-    days = [(store_id, window.last_day) for store_id, window in windows.items()]
-    spans = [(store_id, window.start, window.end) for store_id, window in windows.items()]
-    found = await asyncio.gather(
-        queries.visits(database, days),
-        queries.zones(database, days),
-        queries.queues(database, days),
-        queries.transactions(database, spans),
+    heard = {store.store_id: windows[store.store_id] for store in stores if store.last_event is not None}
+    figures, queues, anomalies, cameras = await asyncio.gather(
+        queries.days(database, heard),
+        queries.queues(database, heard),
         queries.open_anomalies(database),
         queries.cameras(database),
     )
-    visits, zones, queues, transactions, anomalies, cameras = (_by_store(rows) for rows in found)
     shops = []
     for store in stores:
         store_id = store.store_id
-        counts = visits.get(store_id, [NO_VISITS])[0]
-        store_zones = zones.get(store_id, [])
-        store_transactions = transactions.get(store_id, [])
+        counts = figures.get(store_id, queries.NOTHING)
         store_queue = queues.get(store_id, [])
-        amounts, currency = answers.revenue(store_transactions, store.currency)
+        amounts, currency = answers.revenue(counts["transactions"], store.currency)
         visitors = counts["unique_visitors"]
         shops.append(
             Shop(
@@ -190,13 +168,14 @@ async def look(parts: Parts, log: Log) -> tuple[Shop, ...]:
                 unmatched=counts["unmatched_visitors"],
                 staff=counts["staff_visits"],
                 avg_dwell_ms=answers.mean_ms(
-                    sum(zone["dwell_ms"] for zone in store_zones), sum(zone["frequency"] for zone in store_zones)
+                    sum(zone["dwell_ms"] for zone in counts["zones"]),
+                    sum(zone["frequency"] for zone in counts["zones"]),
                 ),
-                transactions=sum(row["transactions"] for row in store_transactions),
+                transactions=sum(row["transactions"] for row in counts["transactions"]),
                 revenue=amounts.get(currency or "XXX", 0.0),
                 currency=currency,
                 funnel=answers.funnel(counts),
-                zones=answers.heatmap(store_zones),
+                zones=answers.heatmap(counts["zones"]),
                 queue=store_queue[-1]["last"] if store_queue else 0,
                 queue_before=depth_at(store_queue, (store.last_event or now) - QUARTER),
                 trend=trend(store_queue, store.last_event or now),

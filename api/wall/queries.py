@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, datetime
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.database import Database, Row
-from api.stores.queries import VISIT_FIGURES, acknowledged, anomalies_sql
+from api.stores.queries import DAY_COLUMNS, VISIT_FIGURES, acknowledged, anomalies_sql, by_zone, receipts
+from api.stores.windows import Window
+from schemas.reading import epoch_ms
 
 OF_THESE_DAYS = """
     (store_id, business_day) IN {days:Array(Tuple(String, Date))}
     AND business_day BETWEEN {first_day:Date} AND {last_day:Date}
 """
 
+DAYS = f"""
+SELECT store_id, {DAY_COLUMNS}
+FROM day_figures FINAL
+WHERE {OF_THESE_DAYS}
+"""  # noqa: S608 - the fragments are constants
+
+# Days that the workers have not counted, as for one shop (api/stores/queries.py).
 VISITS = f"""
 SELECT store_id, {VISIT_FIGURES}
 FROM visits FINAL
@@ -59,43 +68,75 @@ ORDER BY store_id, camera_id
 """
 
 
-def _bound(days: Sequence[tuple[str, date]]) -> dict[str, Any]:
-    dates = [day for _, day in days]
-    return {"days": list(days), "first_day": min(dates), "last_day": max(dates)}
+NO_VISITS: Row = dict.fromkeys(
+    (
+        *("unique_visitors", "unmatched_visitors", "staff_visits", "zone_visitors", "billing_visitors", "purchasers"),
+        *("attributed_visitors", "joined", "abandoned"),
+    ),
+    0,
+)
+NOTHING: Row = {**NO_VISITS, "zones": [], "transactions": []}
 
 
-async def visits(database: Database, days: Sequence[tuple[str, date]]) -> list[Row]:
-    """Counts over visits by shop. ``days`` must not be empty, here and below."""
-    return await database.rows(VISITS, _bound(days))
+def _bound(windows: Mapping[str, Window]) -> dict[str, Any]:
+    dates = [window.last_day for window in windows.values()]
+    return {"days": list(zip(windows, dates, strict=True)), "first_day": min(dates), "last_day": max(dates)}
 
 
-async def zones(database: Database, days: Sequence[tuple[str, date]]) -> list[Row]:
-    """Zone visits by shop and zone, the busiest first."""
-    return await database.rows(ZONES, _bound(days))
+def by_store(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by shop, in their order."""
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(row["store_id"], []).append(row)
+    return grouped
 
 
-async def queues(database: Database, days: Sequence[tuple[str, date]]) -> list[Row]:
-    """Queue depth by shop and quarter of an hour."""
-    return await database.rows(QUEUES, _bound(days))
+async def days(database: Database, windows: Mapping[str, Window]) -> dict[str, Row]:
+    """By shop, what its day adds up to: counts over visits, ``zones`` with the busiest first, ``transactions`` by currency."""
+    if not windows:
+        return {}
+    rows = await database.rows(DAYS, _bound(windows))
+    found = {row["store_id"]: {**row, "zones": by_zone(row), "transactions": receipts(row)} for row in rows}
+    rest = {store_id: window for store_id, window in windows.items() if store_id not in found}
+    return found | await _counted(database, rest) if rest else found
 
 
-async def transactions(database: Database, windows: Sequence[tuple[str, datetime, datetime]]) -> list[Row]:
-    """Receipts by shop and currency, each shop in its own window."""
-    parameters = {
-        "stores": [store for store, _, _ in windows],
-        "starts": [int(start.timestamp() * 1000) for _, start, _ in windows],
-        "ends": [int(end.timestamp() * 1000) for _, _, end in windows],
-        "earliest": min(start for _, start, _ in windows),
-        "latest": max(end for _, _, end in windows),
+async def _counted(database: Database, windows: Mapping[str, Window]) -> dict[str, Row]:
+    spans = {
+        "stores": list(windows),
+        "starts": [epoch_ms(window.start) for window in windows.values()],
+        "ends": [epoch_ms(window.end) for window in windows.values()],
+        "earliest": min(window.start for window in windows.values()),
+        "latest": max(window.end for window in windows.values()),
     }
-    return await database.rows(TRANSACTIONS, parameters)
+    visits, zones, transactions = map(
+        by_store,
+        await asyncio.gather(
+            database.rows(VISITS, _bound(windows)),
+            database.rows(ZONES, _bound(windows)),
+            database.rows(TRANSACTIONS, spans),
+        ),
+    )
+    return {
+        store_id: {
+            **visits.get(store_id, [NO_VISITS])[0],
+            "zones": zones.get(store_id, []),
+            "transactions": transactions.get(store_id, []),
+        }
+        for store_id in windows
+    }
 
 
-async def open_anomalies(database: Database) -> list[Row]:
-    """What is open in any shop, the worst first."""
-    return await acknowledged(database, await database.rows(OPEN_ANOMALIES))
+async def queues(database: Database, windows: Mapping[str, Window]) -> dict[str, list[Row]]:
+    """Queue depth by shop and quarter of an hour."""
+    return by_store(await database.rows(QUEUES, _bound(windows))) if windows else {}
 
 
-async def cameras(database: Database) -> list[Row]:
-    """The newest that every camera said of itself."""
-    return await database.rows(CAMERAS)
+async def open_anomalies(database: Database) -> dict[str, list[Row]]:
+    """What is open, by shop, the worst first."""
+    return by_store(await acknowledged(database, await database.rows(OPEN_ANOMALIES)))
+
+
+async def cameras(database: Database) -> dict[str, list[Row]]:
+    """The newest that every camera said of itself, by shop."""
+    return by_store(await database.rows(CAMERAS))

@@ -24,6 +24,7 @@ import re
 import secrets
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -119,7 +120,11 @@ READING_LIMITS = {
     "max_rows_to_read": 2_000_000_000,
     "max_bytes_to_read": 200 * 1024**3,
 }
-_WRITER_DEFAULTS = {"max_query_size": MAX_STATEMENT_BYTES, "max_execution_time": 600}
+_WRITER_DEFAULTS = {
+    "max_query_size": MAX_STATEMENT_BYTES,
+    "max_execution_time": 600,
+    "input_format_parallel_parsing": 0,  # in one thread an insert of small rows costs what it costs there
+}
 
 # As a real server answers (exceptionCodeToHTTPStatus); everything else is 500.
 _STATUS_BY_CODE = {
@@ -219,8 +224,38 @@ _ENGINE_USERS = """<clickhouse>
 """
 
 
+@dataclass
+class _Session:
+    """A connection that is set up for one user and database; it runs one query at a time."""
+
+    connection: Any
+    user: str
+    database: str
+    settings: dict[str, str]
+    #: What its queries are found by, ``log_comment``.
+    comment: str
+
+    def suits(self, query: Query, settings: Mapping[str, str]) -> bool:
+        """Whether only values of settings must be changed for the query. ``readonly`` itself would keep us from that."""
+        return (
+            (self.user, self.database) == (query.user, query.database)
+            and self.settings.keys() == settings.keys()
+            and self.settings["readonly"] == settings["readonly"]
+        )
+
+
+#: Connections that wait for the next query.
+MOST_WAITING = 32
+#: Statements that leave their connection as it was.
+_LEAVES_NOTHING = frozenset({"SELECT", "WITH", "INSERT"})
+
+
 class Engine:
-    """One chdb engine on one data directory. Each query has a connection of its own (it costs under a millisecond)."""
+    """One chdb engine on one data directory.
+
+    A query has a connection to itself while it runs. Those of the workers and the API are kept for their next one: to set a
+    connection up costs half as much as to run most of their queries. A person's is not.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -235,6 +270,11 @@ class Engine:
         config.write_text(_MERGES.read_text().replace("</clickhouse>", users + "</clickhouse>"))
         self._path = f"{data_dir / 'chdb'}?config-file={config}"
         self._anchor = connect(self._path)  # the engine lives as long as one connection is open
+        #: Connections without a query, the last used last, and those with one by its mark. Whoever ends a query holds the lock, so
+        #: that it is not the next one on the same connection that ends.
+        self._waiting: list[_Session] = []
+        self._running: dict[str, _Session] = {}
+        self._lock_sessions = threading.Lock()
         #: The tables whose rows are held apart by shop; None while nobody needs that.
         self._guarded: frozenset[analysts.Table] | None = None
         if analysts.load(data_dir / analysts.FILE):
@@ -280,48 +320,96 @@ class Engine:
             self._check_guards()
         chosen = statement.format or query.default_format
         streamed = statement.kind in {"SELECT", "WITH"} and chosen in _STREAMED_FORMATS
-        connection = connect(self._path)
-        self._prepare(connection, query, bounded=not streamed)
-        if statement.data is not None:
-            return Answer(chosen, (), _insert(connection, query))
-        if streamed and (answer := _stream(connection, query, chosen)) is not None:
+        session = self._begin(query, bounded=not streamed)
+        try:
+            answer = _answer(session.connection, query, chosen, streamed=streamed)
+        except BaseException:
+            self._end(query, session, keep=False)
+            raise
+        if answer.close is None:
+            # Parameters of an insert are set for its connection; and with readonly = 1, which all people have, no setting is.
+            leaves_nothing = statement.kind in _LEAVES_NOTHING and not (statement.data is not None and query.parameters)
+            self._end(query, session, keep=leaves_nothing and session.settings["readonly"] != "1")
             return answer
-        result = connection.query(statement.sql, chosen, params=dict(query.parameters))
-        written = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
-        return Answer(chosen, (result.bytes(),), _read_for([result]) | written)
+        cancel = answer.close
 
-    @staticmethod
-    def _prepare(connection: Any, query: Query, *, bounded: bool) -> None:
-        settings: dict[str, object] = dict(_WRITER_DEFAULTS if query.user == WRITER else READING_LIMITS)
-        if bounded:
-            settings["max_result_bytes"] = MAX_BUFFERED_RESULT_BYTES
-        for name, value in query.settings.items():
-            settings[name] = _allowed(query.user, name, value)
-        settings |= {"result_overflow_mode": "throw", "log_comment": query.comment}
-        if query.user == ANALYST:
-            settings["max_threads"] = ANALYST_THREADS
-        if query.stores is not None:
-            settings["apply_row_policy_after_final"] = 0
-        if query.database:
-            connection.query(f"USE {_identifier(query.database)}")
-        # 1: no writing and no further settings; 2: settings may still be given, which clickhouse-connect asks before it does.
-        if query.user == WRITER:
-            settings["readonly"] = 2 if query.safe_method else settings.get("readonly", 0)
-        else:
-            settings["readonly"] = 1 if query.user == ANALYST else 2
-        assignments = (f"{name}={quote(str(value))}" for name, value in settings.items())
-        connection.query(f"SET {', '.join(assignments)}")
+        def close() -> None:
+            cancel()
+            self._end(query, session, keep=False)
+
+        return replace(answer, close=close)
+
+    def _begin(self, query: Query, *, bounded: bool) -> _Session:
+        settings = _settings(query, bounded=bounded)
+        with self._lock_sessions:
+            found = next((one for one in reversed(self._waiting) if one.suits(query, settings)), None)
+            if found is not None:
+                self._waiting.remove(found)
+        session = found or _Session(connect(self._path), query.user, query.database, {}, query.comment)
+        try:
+            if found is None and query.database:
+                session.connection.query(f"USE {_identifier(query.database)}")
+            changed = {name: value for name, value in settings.items() if session.settings.get(name) != value}
+            if found is None:
+                changed["log_comment"] = session.comment
+            if changed:
+                session.connection.query(
+                    f"SET {', '.join(f'{name}={quote(value)}' for name, value in changed.items())}"
+                )
+        except BaseException:
+            session.connection.close()
+            raise
+        session.settings = settings
+        with self._lock_sessions:
+            self._running[query.mark] = session
+        return session
+
+    def _end(self, query: Query, session: _Session, *, keep: bool) -> None:
+        with self._lock_sessions:
+            self._running.pop(query.mark, None)
+            if keep:
+                self._waiting.append(session)
+            spare = [self._waiting.pop(0)] if len(self._waiting) > MOST_WAITING else []
+        for one in spare if keep else [session]:
+            one.connection.close()
 
     def cancel(self, query: Query) -> None:
         """End a query that runs in another thread, which then raises; nothing happens if it has ended."""
         sql = "KILL QUERY WHERE Settings['log_comment'] = {mark:String} ASYNC"
-        connect(self._path).query(sql, params={"mark": query.comment})
+        with self._lock_sessions:
+            if (session := self._running.get(query.mark)) is not None:
+                connect(self._path).query(sql, params={"mark": session.comment})
 
     def close(self) -> None:
         """Stop what still runs and close the data."""
         with suppress(ChdbError):
             self._anchor.query("KILL QUERY WHERE query NOT LIKE 'KILL QUERY%' ASYNC")
+        for session in self._waiting:
+            session.connection.close()
         self._anchor.close()
+
+
+def _settings(query: Query, *, bounded: bool) -> dict[str, str]:
+    """All that a query's connection is to be set to, but ``log_comment``."""
+    settings: dict[str, object] = dict(_WRITER_DEFAULTS if query.user == WRITER else READING_LIMITS)
+    if bounded:
+        settings["max_result_bytes"] = MAX_BUFFERED_RESULT_BYTES
+    for name, value in query.settings.items():
+        settings[name] = _allowed(query.user, name, value)
+    settings["result_overflow_mode"] = "throw"
+    settings.pop("log_comment", None)
+    if query.user == ANALYST:
+        settings["max_threads"] = ANALYST_THREADS
+    if query.stores is not None:
+        settings["apply_row_policy_after_final"] = 0
+    # 1: no writing and no further settings; 2: settings may still be given, which clickhouse-connect asks before it does.
+    if query.user == WRITER:
+        settings["readonly"] = 2 if query.safe_method else settings.get("readonly", 0)
+    else:
+        settings["readonly"] = 1 if query.user == ANALYST else 2
+    # The last, since it keeps others from being set.
+    settings["readonly"] = settings.pop("readonly")
+    return {name: str(value) for name, value in settings.items()}
 
 
 def _allowed(user: str, name: str, value: str) -> str:
@@ -357,6 +445,18 @@ def _as_file(data: bytes) -> Iterator[str]:
         yield path
 
 
+def _answer(connection: Any, query: Query, chosen: str, *, streamed: bool) -> Answer:
+    """Run a query on a connection that is set up for it, up to its first chunk."""
+    statement = query.statement
+    if statement.data is not None:
+        return Answer(chosen, (), _insert(connection, query))
+    if streamed and (answer := _stream(connection, query, chosen)) is not None:
+        return answer
+    result = connection.query(statement.sql, chosen, params=dict(query.parameters))
+    written = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
+    return Answer(chosen, (result.bytes(),), _read_for([result]) | written)
+
+
 def _insert(connection: Any, query: Query) -> dict[str, int]:
     statement = query.statement
     if not (statement.data or b"").strip():
@@ -371,7 +471,6 @@ def _insert(connection: Any, query: Query) -> dict[str, int]:
     if "SETTINGS" in statement.sql.upper():
         result = connection.query(f"{statement.sql} FORMAT {statement.format}\n".encode() + data)
     else:
-        connection.query("SET input_format_parallel_parsing = 0")
         with _as_file(data) as path:
             result = connection.query(f"{statement.sql} FROM INFILE {quote(path)} FORMAT {statement.format}")
     return {
@@ -393,7 +492,6 @@ def _stream(connection: Any, query: Query, chosen: str) -> Answer | None:
     def close() -> None:
         with suppress(ChdbError):
             stream.cancel()
-        connection.close()
 
     pieces = [chunk.bytes() for chunk in begun]
     if sum(map(len, pieces)) >= SMALL_RESULT_BYTES:

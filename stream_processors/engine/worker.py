@@ -41,14 +41,12 @@ STOP_PATIENCE_S = 10.0
 BUSY_SHARE = 0.2
 """Of the time that cycles may take while they are not full. Each costs ClickHouse the same few statements and parts, however
 few its rows are: where they take long, they come less often, and the machine has time for others."""
-LONGEST_GATHER_S = 0.5
-"""Unless a setting asks for more: so old may an answer get for that."""
 
 
 class Cycles(Generic[T]):
     """Gathers messages for a moment, derives them together, acknowledges them together.
 
-    They come every ``gather_s`` while records do, and less often where they take long (``BUSY_SHARE``).
+    They come every ``gather_s`` while records do, and less often where they take long (``BUSY_SHARE``), up to ``longest_gather_s``.
 
     A cycle is prepared while the one before it is finished, since that one mostly waits for ClickHouse; cycles finish
     in their order, one at a time.
@@ -61,12 +59,19 @@ class Cycles(Generic[T]):
     """
 
     def __init__(
-        self, prepare: Prepare[T], finish: Finish[T], beat: Callable[[float], None], gather_s: float, max_records: int
+        self,
+        prepare: Prepare[T],
+        finish: Finish[T],
+        beat: Callable[[float], None],
+        gather_s: float,
+        max_records: int,
+        longest_gather_s: float = 0.0,
     ) -> None:
         self._prepare = prepare
         self._finish = finish
         self._beat = beat
         self._gather_s = gather_s
+        self._longest_gather_s = longest_gather_s
         self._max_records = max_records
         self._gathered: list[EventT] = []
         self._records = 0
@@ -125,7 +130,7 @@ class Cycles(Generic[T]):
                 self._idle.clear()
                 finishing = asyncio.create_task(_or_leave(self._end(prepared, events, started)))
                 # A steady pace keeps inserts few and large; a worker that is behind has its next cycle full already.
-                gather_s = max(self._gather_s, min(self._took_s / BUSY_SHARE, LONGEST_GATHER_S))
+                gather_s = max(self._gather_s, min(self._took_s / BUSY_SHARE, self._longest_gather_s))
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), gather_s - (time.monotonic() - started))
         finally:
@@ -144,6 +149,7 @@ class Cycles(Generic[T]):
 def create_app(
     settings: Settings,
     topics: Sequence[str],
+    longest_gather_s: float,
     prepare: Prepare[T],
     finish: Finish[T],
     on_rebalance: Callable[[], None],
@@ -156,6 +162,7 @@ def create_app(
     Args:
         settings: broker, consumer group, pace.
         topics: the topics it reads, all with the same key and number of partitions.
+        longest_gather_s: how far apart cycles may come on a busy machine, unless ``cycle_ms`` asks for more.
         prepare: begins to derive a cycle's batches; see ``Cycles``.
         finish: derives what is prepared.
         on_rebalance: called when partitions are taken from or given to this worker.
@@ -188,7 +195,9 @@ def create_app(
     )
     app.transport.Consumer = BatchingConsumer
     BareRecords.install()
-    cycles = Cycles(*traced(prepare, finish), beat, settings.cycle_ms / 1000, settings.max_batch_records)
+    cycles = Cycles(
+        *traced(prepare, finish), beat, settings.cycle_ms / 1000, settings.max_batch_records, longest_gather_s
+    )
 
     @app.agent(app.topic(*(settings.topic_prefix + topic for topic in topics)), name="derive", concurrency=1)
     async def agent(stream: StreamT[RecordBatch]) -> None:

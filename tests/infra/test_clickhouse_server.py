@@ -170,6 +170,30 @@ def test_settings_hold_for_one_request(http: httpx.Client) -> None:
         assert http.post("/", params={name: "1"}, content=read).status_code == 404
 
 
+def test_nothing_of_a_query_holds_for_the_next_on_its_connection(http: httpx.Client, table: str) -> None:
+    def ask(sql: str, **given: str) -> httpx.Response:
+        return http.post("/", params=given, content=sql)
+
+    threads, name = "SELECT getSetting('max_threads')", "SELECT {name:String}"
+    for _ in range(3):
+        for value in ("7", "3"):
+            assert ask(threads, max_threads=value).text == f"{value}\n"
+        assert ask(threads, max_threads="many").status_code == 400
+        assert ask(f"{threads} SETTINGS max_threads = 5", max_threads="7").text == "5\n"
+        assert ask(name, param_name="x").text == "x\n"
+        assert "is not set" in ask(name).text
+        assert ask(
+            f"INSERT INTO server_test.{table} VALUES ({{a:UInt64}}, {{b:String}})", param_a="1", param_b="x"
+        ).is_success
+        assert "is not set" in ask(f"INSERT INTO server_test.{table} VALUES ({{a:UInt64}}, {{b:String}})").text
+        assert ask(f"SELECT count() FROM {table}", database="server_test").is_success
+        assert "UNKNOWN_TABLE" in ask(f"SELECT count() FROM {table}").text
+        assert ask("SELECT 1", readonly="1").text == "1\n"
+        assert ask("SELECT 1", readonly="1", max_threads="2").text == "1\n"
+        written = http.get("/", params={"query": f"INSERT INTO server_test.{table} VALUES (2, 'y')"})
+        assert "READONLY" in written.text
+
+
 @pytest.mark.parametrize(
     "credentials", [("", ""), ("aisleflow", "wrong"), ("default", ""), ("analyst", ""), ("é", "é")]
 )
@@ -282,6 +306,30 @@ def test_a_query_ends_when_its_client_goes_away(http: httpx.Client, client: Clie
     while client.command(running) != 0:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_ending_a_query_ends_no_other(http: httpx.Client) -> None:
+    stop = threading.Event()
+
+    def ask_and_leave() -> int:
+        left = 0
+        while not stop.is_set():
+            try:
+                # Some end at the same moment as their query.
+                http.post("/", content="SELECT sleepEachRow(0.05)", timeout=random.uniform(0.02, 0.08))
+            except httpx.TimeoutException:
+                left += 1
+        return left
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        leaving = [pool.submit(ask_and_leave) for _ in range(4)]
+        try:
+            for number in range(400):
+                answer = http.post("/", content=f"SELECT {number}")
+                assert answer.text == f"{number}\n"
+        finally:
+            stop.set()
+        assert sum(one.result() for one in leaving) > 4
 
 
 def _serve(data_dir: Path, port: int) -> "subprocess.Popen[bytes]":

@@ -199,7 +199,7 @@ def test_cycles_that_take_long_come_less_often_unless_they_are_full() -> None:
             began.append(time.monotonic())
             await asyncio.sleep(0.05)
 
-        cycles = Cycles(told.prepare, slow, lambda _: None, 0.0, 10)
+        cycles = Cycles(told.prepare, slow, lambda _: None, 0.0, 10, 0.5)
         running = asyncio.create_task(cycles.run())
         await cycles.offer(told.event("1"))
         await until(lambda: "ack 1" in told.log)
@@ -258,7 +258,7 @@ def test_a_worker_whose_kafka_client_does_not_close_leaves_all_the_same(tmp_path
         async def main():
             settings = Settings(data_dir=Path({str(tmp_path)!r}))
             ignored = lambda *_: None
-            app = worker.create_app(settings, ["visit-events"], nothing, nothing, ignored, nothing, ignored, ignored)
+            app = worker.create_app(settings, ["visit-events"], 0.5, nothing, nothing, ignored, nothing, ignored, ignored)
             await app.on_before_shutdown.send()
             await asyncio.sleep(60)
             print("STILL-HERE")
