@@ -333,7 +333,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rates", type=rates, default=(1_000.0, 10_000.0), help="records a second, with commas")
     parser.add_argument("--seconds", type=float, default=60, help="at each rate")
-    parser.add_argument("--search-seconds", type=float, default=15, help="at each rate of the search; 0: no search")
+    parser.add_argument("--search-seconds", type=float, default=30, help="at each rate of the search; 0: no search")
     parser.add_argument(
         "--search-from", type=float, default=0, help="its first rate; else twice the highest of --rates"
     )
