@@ -45,6 +45,10 @@ JUDGED_AT_FACTS = frozenset(
     )
 )
 PAUSE_S = 1.0
+# Looks may take this share of the time: what an anomaly follows from changes in minutes, and where a look takes long (many shops, a
+# backlog, a busy machine), cycles need the machine more. No later than the longest pause for that.
+LOOKING_SHARE = 0.2
+LONGEST_PAUSE_S = 5.0
 STALE_CHECK_S = 15.0
 # Of the stores that came with a partition so many get their look at once, some 1 ms each, beside those with new facts.
 TAKEN_OVER_AT_ONCE = 200
@@ -64,6 +68,11 @@ class Change:
     anomaly: OpenAnomaly
     at: int
     """Event time of the look that found it so."""
+
+
+def pause_s(took_s: float) -> float:
+    """How long to wait, in seconds, after a look that took so long."""
+    return max(PAUSE_S, min(took_s / LOOKING_SHARE - took_s, LONGEST_PAUSE_S))
 
 
 def changes(
@@ -198,8 +207,10 @@ class AnomalyWatch:
         count = self._settings.store_partitions
         held: set[int] = set()
         taken_over: list[str] = []
+        took_s = 0.0
         while True:
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(PAUSE_S if taken_over else pause_s(took_s))
+            began = time.monotonic()
             stores = set(self._touched)
             self._touched.difference_update(stores)
             mine = partitions()
@@ -220,6 +231,7 @@ class AnomalyWatch:
             except Exception:
                 self._touched |= stores
                 raise
+            took_s = time.monotonic() - began
 
     def look(self, stores: Collection[str]) -> None:
         """Judge these stores at their newest facts."""

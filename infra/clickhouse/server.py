@@ -7,7 +7,7 @@ curl and Grafana's plugin talk to it as to a real server.
 
 What differs from a real server: tables belong into a database of their own (``default`` is the engine's view of files,
 which nobody may read, and a table made there is out of reach after a restart), ``session_id`` is accepted and ignored
-(each request has a fresh connection, so nothing is carried from one to the next), and external data is refused.
+(nothing is carried from one request to the next), and external data is refused.
 """
 
 import argparse

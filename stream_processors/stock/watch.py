@@ -15,12 +15,11 @@ from confluent_kafka import Producer
 from aisleflow.clients import partition_of
 from aisleflow.settings import Settings
 from stream_processors.anomalies import STOCK_TYPES
-from stream_processors.anomaly_watch import AlertBook
+from stream_processors.anomaly_watch import AlertBook, pause_s
 from stream_processors.engine.sink import ClickHouseSink
 from stream_processors.stock.alerts import detect
 from stream_processors.stock.history import StockHistory
 
-PAUSE_S = 1.0
 #: What was touched before a crash is found when all shops are looked at: at the start, and from time to time.
 ALL_EVERY_S = 600.0
 
@@ -42,8 +41,10 @@ class StockWatch:
         """Look for ever. ``partitions`` tells which store partitions this worker holds."""
         held: set[int] = set()
         looked_at_all = 0.0
+        took_s = 0.0
         while True:
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(pause_s(took_s))
+            began = time.monotonic()
             stores = set(self._touched)
             self._touched.difference_update(stores)
             mine = partitions()
@@ -59,6 +60,7 @@ class StockWatch:
             except Exception:
                 self._touched |= stores
                 raise
+            took_s = time.monotonic() - began
 
     def look(self, stores: Collection[str]) -> None:
         """Judge these stores as of their newest movement or outlook."""

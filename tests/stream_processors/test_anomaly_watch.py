@@ -129,6 +129,13 @@ def test_a_crash_at_any_step_of_opening_and_closing_leaves_one_anomaly(
     assert [alert.state for alert in alerts(settings)] == ["OPENED", "CLOSED"]
 
 
+@pytest.mark.parametrize(
+    ("took_s", "waits_s"), [(0.0, 1.0), (0.2, 1.0), (0.5, 2.0), (1.0, 4.0), (2.0, 5.0), (60.0, 5.0)]
+)
+def test_looks_that_take_long_come_less_often(took_s: float, waits_s: float) -> None:
+    assert anomaly_watch.pause_s(took_s) == pytest.approx(waits_s)
+
+
 async def test_who_takes_a_store_over_looks_at_what_the_one_before_derived_and_left(
     settings: Settings, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
