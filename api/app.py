@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,8 +45,11 @@ zero in its place.
 """
 
 
-def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
-    """The application with these settings; ``wall`` adds the pages (once a process: NiceGUI is one)."""
+def create_app(settings: Settings, *, wall: bool = True, when_loaded: Callable[[], None] = lambda: None) -> FastAPI:
+    """The application with these settings; ``wall`` adds the pages (once a process: NiceGUI is one).
+
+    ``when_loaded`` is called from a thread once all that is loaded beside the first requests is there.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,7 +69,7 @@ def create_app(settings: Settings, *, wall: bool = True) -> FastAPI:
                 settings.data_dir.expanduser() / "shelf-pictures", settings.retention_shelf_pictures_days
             ),
         )
-        app.state.parts.predictor.warm()
+        app.state.parts.predictor.warm(when_loaded)
         try:
             yield
         finally:

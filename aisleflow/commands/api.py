@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 
 def api() -> None:
     """Serve the API and the wall display on AISLEFLOW_HOST:AISLEFLOW_API_PORT."""
@@ -24,7 +26,7 @@ def api() -> None:
     from infra.http import BoundedConnection
 
     uvicorn.run(
-        create_app(chosen),
+        create_app(chosen, when_loaded=_keep_what_is_loaded),
         http=BoundedConnection,
         host=chosen.host,
         port=chosen.api_port,
@@ -33,3 +35,11 @@ def api() -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
+
+
+def _keep_what_is_loaded() -> None:
+    """Take what is in memory now out of the collector's passes: they walked over all of it, though it stays, and every
+    answer waited for them, 0.15 s every six seconds of a busy hour.
+    """
+    gc.collect()
+    gc.freeze()

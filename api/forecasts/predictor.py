@@ -35,9 +35,14 @@ class Predictor:
         # Forecasts are computation: more at once than this only make each other late.
         self._limiter = anyio.CapacityLimiter(2)
 
-    def warm(self) -> None:
-        """Begin to load the models, in a thread."""
-        threading.Thread(target=self._loaded, name="load-forecasters", daemon=True).start()
+    def warm(self, then: Callable[[], None]) -> None:
+        """Begin to load the models, in a thread, which calls ``then`` when they are there."""
+
+        def load() -> None:
+            self._loaded()
+            then()
+
+        threading.Thread(target=load, name="load-forecasters", daemon=True).start()
 
     def _loaded(self) -> Serving:
         with self._loading:

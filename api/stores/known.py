@@ -23,11 +23,6 @@ def _calendar(store_id: str, layout: str) -> StoreCalendar:
     return StoreCalendar(store_id, stored_layout(layout) if layout else None)
 
 
-def heard(last: datetime) -> datetime | None:
-    """The time of a store's newest fact, None if it has none: ClickHouse says 1970."""
-    return None if last <= _NEVER else last
-
-
 @dataclass(frozen=True)
 class Store:
     """A known store: its calendar, and the time of its newest fact (None while it has only a layout)."""
@@ -49,8 +44,8 @@ class Store:
     @classmethod
     def from_row(cls, row: Row) -> Store:
         """From a row of ``queries.STORES``."""
-        store_id = row["store_id"]
-        return cls(store_id, _calendar(store_id, row["layout"]), heard(row["last_event_timestamp"]))
+        store_id, last = row["store_id"], row["last_event_timestamp"]
+        return cls(store_id, _calendar(store_id, row["layout"]), None if last <= _NEVER else last)
 
 
 async def known_store(database: Database, store_id: str) -> Store:

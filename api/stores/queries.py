@@ -35,7 +35,12 @@ def _all(*columns: str) -> str:
 
 
 STORES = _all("layout")
-SUMMARIES = _all("name", "time_zone", "currency")
+SUMMARIES = f"""
+SELECT
+    store_id, nullIf(name, '') AS name, if(time_zone = '', 'UTC', time_zone) AS time_zone, nullIf(currency, '') AS currency,
+    nullIf(last_event_timestamp, toDateTime64(0, 3, 'UTC')) AS last_event_timestamp
+FROM ({_all("name", "time_zone", "currency")})
+"""  # noqa: S608 - the fragment is made of constants
 
 # Every answer asks this first.
 _STORE = """
@@ -184,7 +189,7 @@ async def stores(database: Database) -> list[Row]:
 
 
 async def summaries(database: Database) -> list[Row]:
-    """All known stores with their name, time zone and currency, empty where the layout does not say."""
+    """All known stores with their name, time zone and currency, and when they were last heard; None for what is not known."""
     return await database.rows(SUMMARIES)
 
 

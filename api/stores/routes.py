@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from api.deps import DatabaseDep, MonitorDep
 from api.problems import FieldProblem, ProblemError, documented
 from api.stores import answers, queries
-from api.stores.known import Store, heard, known_store
+from api.stores.known import Store, known_store
 from api.stores.windows import Window, choose
 from schemas.events import RFC3339_PATTERN, Timestamp
 
@@ -110,18 +110,7 @@ class StoreList(BaseModel):
 @router.get("", summary="List the stores", responses=documented(401, 503))
 async def list_stores(database: DatabaseDep) -> StoreList:
     """Every store with events, transactions or a layout."""
-    return StoreList(
-        stores=[
-            StoreSummary(
-                store_id=row["store_id"],
-                name=row["name"] or None,
-                time_zone=row["time_zone"] or "UTC",
-                currency=row["currency"] or None,
-                last_event_timestamp=heard(row["last_event_timestamp"]),
-            )
-            for row in await queries.summaries(database)
-        ]
-    )
+    return StoreList.model_validate({"stores": await queries.summaries(database)})
 
 
 def _example(value: Any) -> dict[int | str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -217,3 +218,9 @@ def test_without_keys_only_loopback(host: str, keys: str | None, refused: bool) 
             security.check_binding(settings)
     else:
         security.check_binding(settings)
+
+
+def test_it_says_when_all_is_loaded(world: Settings) -> None:
+    loaded = threading.Event()
+    with TestClient(create_app(world, wall=False, when_loaded=loaded.set)):
+        assert loaded.wait(120)
