@@ -351,7 +351,7 @@ class Engine:
                 session.connection.query(f"USE {_identifier(query.database)}")
             changed = {name: value for name, value in settings.items() if session.settings.get(name) != value}
             if found is None:
-                changed["log_comment"] = session.comment
+                changed = {"log_comment": session.comment, **changed}
             if changed:
                 session.connection.query(
                     f"SET {', '.join(f'{name}={quote(value)}' for name, value in changed.items())}"
@@ -365,13 +365,14 @@ class Engine:
         return session
 
     def _end(self, query: Query, session: _Session, *, keep: bool) -> None:
+        spare: _Session | None = session
         with self._lock_sessions:
             self._running.pop(query.mark, None)
             if keep:
                 self._waiting.append(session)
-            spare = [self._waiting.pop(0)] if len(self._waiting) > MOST_WAITING else []
-        for one in spare if keep else [session]:
-            one.connection.close()
+                spare = self._waiting.pop(0) if len(self._waiting) > MOST_WAITING else None
+        if spare is not None:
+            spare.connection.close()
 
     def cancel(self, query: Query) -> None:
         """End a query that runs in another thread, which then raises; nothing happens if it has ended."""
