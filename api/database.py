@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -18,6 +19,7 @@ from aisleflow import log, tracing
 from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
 from api.problems import UnavailableError
+from api.together import Together
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 2
 QUERY_TIMEOUT_S = 10
 CONCURRENT_QUERIES = 8
+# Of one statement: so many run at once, then those who ask the same about something else are asked for together.
+UNDER_WAY, ASKED_TOGETHER = 3, 100
 
 # One thread a query: many requests share the processors. Versions of a row lie in one partition, since it follows from
 # their key; of a receipt, since its first record holds.
@@ -72,6 +76,7 @@ class Database:
         self._client: Client | None = None
         self._connecting = threading.Lock()
         self._limiter = anyio.CapacityLimiter(CONCURRENT_QUERIES)
+        self._together: dict[str, Together[Any, list[Row]]] = {}
 
     async def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """The rows of a query, as dictionaries by column; times are aware (UTC), decimals floats.
@@ -80,6 +85,20 @@ class Database:
             UnavailableError: ClickHouse does not answer, or answers with an error.
         """
         return await anyio.to_thread.run_sync(self._query, sql, dict(parameters or {}), limiter=self._limiter)
+
+    async def rows_about(self, sql: str, key: Hashable) -> list[Row]:
+        """The rows of a query about some keys (its parameter ``keys``, an array), of which this is one: those who ask the
+        same about others while one is on its way are answered together. The caller picks the rows that are about its own.
+
+        Raises:
+            UnavailableError: as for ``rows``.
+        """
+        if sql not in self._together:
+            self._together[sql] = Together(partial(self._about, sql), ASKED_TOGETHER, UNDER_WAY)
+        return await self._together[sql].ask([key])
+
+    async def _about(self, sql: str, keys: list[Any]) -> list[Row]:
+        return await self.rows(sql, {"keys": keys})
 
     async def limited(self, sql: str, parameters: Mapping[str, Any], limits: Mapping[str, Any]) -> list[Row]:
         """As ``rows``, within limits of ClickHouse's settings (``max_execution_time``, ``max_rows_to_read``, ...).

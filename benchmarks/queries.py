@@ -33,6 +33,7 @@ from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 import clickhouse_connect
+from clickhouse_connect.driver.binding import bind_query
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from fastapi.testclient import TestClient
 
@@ -147,8 +148,7 @@ def read(url: str, sql: str, parameters: dict[str, Any]) -> tuple[int, int]:
     """Rows and bytes that a query reads."""
     parts = urlsplit(url)
     given = {"database": parts.path.strip("/"), "default_format": "JSON"}  # a format that is not sent before its end
-    for name, value in parameters.items():
-        given[f"param_{name}"] = f"{value:%F %T.%f}"[:-3] if isinstance(value, datetime) else str(value)
+    given |= bind_query(sql, parameters)[1]
     answer = Request(f"http://{parts.hostname}:{parts.port}/?{urlencode(given)}", sql.encode())
     answer.add_header("X-ClickHouse-User", parts.username or "")
     answer.add_header("X-ClickHouse-Key", parts.password or "")

@@ -12,6 +12,7 @@ from schemas.reading import epoch_ms
 
 BILLING_WORDS = ("BILLING", "CHECKOUT", "CASH", "QUEUE")
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_REMEMBERED_DAYS = 100
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class StoreCalendar:
     """Festivals, sales and holidays by their dates."""
     layout_ms: int = field(init=False)
     """When the layout was made, milliseconds since 1970; 0 without one."""
+    _spells: dict[date, list[tuple[int, int]]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """Opening hours of days that were asked for: the same few are, again and again."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "zone", ZoneInfo(self.layout.time_zone if self.layout else "UTC"))
@@ -56,6 +59,14 @@ class StoreCalendar:
         """The opening hours of a day as [from, to) in milliseconds since 1970. Hours past midnight belong to the day
         they begin.
         """
+        spells = self._spells.get(day)
+        if spells is None:
+            if len(self._spells) >= _REMEMBERED_DAYS:
+                self._spells.clear()
+            spells = self._spells[day] = self._opening_spells(day)
+        return spells
+
+    def _opening_spells(self, day: date) -> list[tuple[int, int]]:
         hours = self._hours(day)
         if hours is None:
             return [self.bounds(day)]

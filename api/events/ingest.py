@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from api.events import queries
 from api.problems import UnavailableError
 from api.progress import Offsets, Progress
 from api.publisher import Outcome, Publisher, Record, TooLarge
+from api.together import Together
 from schemas import reading, topics
 from schemas.reading import Refusal
 
@@ -119,53 +119,6 @@ def as_fault(index: int, refusal: Refusal) -> Fault:
         bounded(refusal.field, 128) or "",
         bounded(refusal.reason, 300) or "",
     )
-
-
-class Together:
-    """One question for all requests that wait for an answer: while one is on its way to ClickHouse, the identities of the
-    requests that come meanwhile gather, and are asked about together. Many small requests then cost about as many
-    queries as ClickHouse can answer in that time, and a lone request waits for nobody.
-    """
-
-    def __init__(self, ask: Callable[[Sequence[Any]], Awaitable[set[Any]]], most: int) -> None:
-        """``ask`` answers which of some identities are known; it is given ``most`` at once, or one request's."""
-        self._ask = ask
-        self._most = most
-        self._waiting: deque[tuple[Collection[Any], asyncio.Future[set[Any]]]] = deque()
-        self._asking: asyncio.Task[None] | None = None
-
-    async def ask(self, identities: Collection[Any]) -> set[Any]:
-        """Those of the identities that are known, as of some moment after the call, and perhaps others that are.
-
-        Raises:
-            Exception: whatever asking raises.
-        """
-        answer: asyncio.Future[set[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((identities, answer))
-        if self._asking is None:
-            # A task of its own: the request that starts it may be given up, others wait for the same answer.
-            self._asking = asyncio.create_task(self._run())
-        return await answer
-
-    async def _run(self) -> None:
-        while self._waiting:
-            asked, answer = self._waiting.popleft()
-            identities, answers = set(asked), [answer]
-            while self._waiting and len(identities) + len(self._waiting[0][0]) <= self._most:
-                asked, answer = self._waiting.popleft()
-                identities.update(asked)
-                answers.append(answer)
-            try:
-                known = await self._ask(list(identities))
-            except Exception as error:
-                for answer in answers:
-                    if not answer.done():  # else its request was given up
-                        answer.set_exception(error)
-            else:
-                for answer in answers:
-                    if not answer.done():
-                        answer.set_result(known)
-        self._asking = None
 
 
 class Ingest:

@@ -76,7 +76,7 @@ class Look:
 
     def complete_until(self, store_id: str) -> datetime:
         """Up to when everything about a store has been read: the time of the look, unless its partition is behind."""
-        return self.oldest.get(partition_of(store_id, self.partitions), self.at)
+        return self.oldest.get(partition_of(store_id, self.partitions), self.at) if self.oldest else self.at
 
     def behind_seconds(self, store_id: str) -> int:
         """By how much the figures of a store may lag; 0 while they are current."""

@@ -23,6 +23,10 @@ def _calendar(store_id: str, layout: str) -> StoreCalendar:
     return StoreCalendar(store_id, stored_layout(layout) if layout else None)
 
 
+_layouts: dict[str, tuple[str, StoreCalendar]] = {}
+"""The digest of each store's layout when this process last asked for them all, and its calendar."""
+
+
 @dataclass(frozen=True)
 class Store:
     """A known store: its calendar, and the time of its newest fact (None while it has only a layout)."""
@@ -43,9 +47,13 @@ class Store:
 
     @classmethod
     def from_row(cls, row: Row) -> Store:
-        """From a row of ``queries.STORES``."""
-        store_id, last = row["store_id"], row["last_event_timestamp"]
-        return cls(store_id, _calendar(store_id, row["layout"]), None if last <= _NEVER else last)
+        """From ``queries.store``."""
+        return cls(row["store_id"], _calendar(row["store_id"], row["layout"]), _heard(row))
+
+
+def _heard(row: Row) -> datetime | None:
+    last: datetime = row["last_event_timestamp"]
+    return None if last <= _NEVER else last
 
 
 async def known_store(database: Database, store_id: str) -> Store:
@@ -58,3 +66,21 @@ async def known_store(database: Database, store_id: str) -> Store:
     if row is None:
         raise ProblemError(404, "No event, transaction or layout of this store has arrived; check the id.")
     return Store.from_row(row)
+
+
+async def known_stores(database: Database) -> list[Store]:
+    """All stores with events, transactions or a layout, by their ids.
+
+    Layouts are asked for when one has changed, since a thousand of them are 2 MB, and this is asked once a second.
+    """
+    rows = await queries.stores(database)
+    if any(row["digest"] not in ("", _layouts.get(row["store_id"], ("",))[0]) for row in rows):
+        told = await queries.layouts(database)
+        _layouts.clear()
+        _layouts.update((r["store_id"], (r["digest"], _calendar(r["store_id"], r["layout"]))) for r in told)
+    return [Store(row["store_id"], _calendar_of(row), _heard(row)) for row in rows]
+
+
+def _calendar_of(row: Row) -> StoreCalendar:
+    found = _layouts.get(row["store_id"]) if row["digest"] else None
+    return found[1] if found else _calendar(row["store_id"], "")

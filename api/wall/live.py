@@ -15,9 +15,8 @@ from api.deps import Parts
 from api.health.monitor import Log, stale
 from api.problems import UnavailableError
 from api.stores import answers
-from api.stores import queries as store_queries
 from api.stores.answers import Anomaly, Funnel, ZoneHeat
-from api.stores.known import Store
+from api.stores.known import known_stores
 from api.stores.windows import of_day
 from api.wall import queries
 from schemas.reading import epoch_ms
@@ -134,7 +133,7 @@ async def look(parts: Parts, log: Log) -> tuple[Shop, ...]:
         UnavailableError: ClickHouse is away.
     """
     database, now = parts.database, datetime.now(UTC)
-    stores = [Store.from_row(row) for row in await store_queries.stores(database)]
+    stores = await known_stores(database)
     if not stores:
         return ()
     windows = {s.store_id: of_day(s.calendar, s.calendar.business_day(epoch_ms(s.last_event or now))) for s in stores}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,6 @@ from fastapi.testclient import TestClient
 from aisleflow.settings import Settings
 from api.app import create_app
 from api.events.bodies import MAX_BODY_BYTES
-from api.events.ingest import Together
 from tests.api.conftest import insert
 from tests.conftest import free_port, running_kafka
 
@@ -156,34 +154,6 @@ def test_the_second_dialect_is_taken(api: TestClient) -> None:
         "queue_exit_ts": "2026-03-03T14:05:00Z",
     }
     assert counts(api.post("/events/ingest", json={"events": [record, record]})) == (1, 1, 0)
-
-
-async def test_requests_that_wait_are_asked_about_together() -> None:
-    asked: list[set[int]] = []
-    open_gate = asyncio.Event()
-
-    async def even(numbers: Sequence[int]) -> set[int]:
-        asked.append(set(numbers))
-        await open_gate.wait()
-        if -1 in numbers:
-            raise ValueError
-        return {number for number in numbers if number % 2 == 0}
-
-    together = Together(even, most=4)
-    calls = [
-        asyncio.create_task(together.ask(numbers)) for numbers in ([1, 2], [3], [3, 4], [5, 6, 7, 8, 9], [-1], [0])
-    ]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    calls[1].cancel()
-    open_gate.set()
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    # All came at once, so nothing was on its way yet: what fits goes together, and nobody's batch is cut.
-    assert asked == [{1, 2, 3}, {3, 4}, {5, 6, 7, 8, 9}, {-1, 0}]
-    assert [answers[0] & {1, 2}, answers[2] & {3, 4}, answers[3]] == [{2}, {4}, {6, 8}]
-    assert isinstance(answers[1], asyncio.CancelledError)
-    assert isinstance(answers[4], ValueError) and isinstance(answers[5], ValueError)
-    assert await together.ask([10]) == {10}, "the next question starts anew"
 
 
 def test_many_small_requests_at_once_count_right(api: TestClient) -> None:

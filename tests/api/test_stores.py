@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from aisleflow.settings import Settings
 from api.app import create_app
+from api.database import Database
 from schemas.events import anomaly_id
 from schemas.reading import epoch_ms
 from tests.api.rows import DAY, NOON, anomaly, day_figures, depth, feed, fill, layout, transaction, visit, zone_visit
@@ -211,6 +213,30 @@ def test_anomalies_of_a_window_are_those_open_at_any_time_in_it(api: TestClient)
     assert types("03:30", "12:00") == []
     assert types("12:01", "12:05") == ["12:00"]
     assert len(get(api, "/stores/S1/anomalies", date="2026-03-03")["anomalies"]) == 3
+
+
+def test_shops_asked_about_at_once_are_each_told_of_themselves(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [f"/stores/{store}/{answer}" for store in ("S1", "COUNTED", "EXPIRED", "EMPTY") for answer in ANSWERS]
+    paths += ["/stores/COUNTED/metrics?date=2026-03-04", "/stores/COUNTED/heatmap?date=2026-03-05"]
+    alone = {path: get(api, path) for path in paths}
+    statements, rows = [], Database.rows
+
+    async def counted(self: Database, sql: str, parameters: Any = None) -> Any:
+        statements.append(sql)
+        return await rows(self, sql, parameters)
+
+    monkeypatch.setattr(Database, "rows", counted)
+    for path in paths:
+        get(api, path)
+    one_by_one = len(statements)
+    statements.clear()
+    with ThreadPoolExecutor(16) as pool:
+        at_once = list(pool.map(lambda path: (path, get(api, path)), paths * 4))
+    for path, found in at_once:
+        assert {**found, "behind_seconds": 0} == {**alone[path], "behind_seconds": 0}, path
+    assert len(statements) < 4 * one_by_one, "what was asked four times as often was asked together"
 
 
 def test_a_store_known_by_its_layout_or_till_only_has_zeros(api: TestClient) -> None:

@@ -163,7 +163,7 @@ async def test_a_view_says_what_the_api_says(analyst: Client, filled: tuple[Sett
         window = windows.of_day(StoreCalendar(store, layout), on)
         found = await queries.figures(database, store, window)
         counts = {name for name in found.keys() & day.keys() if name not in ("dwell_ms", "transactions")}
-        assert len(counts) == 9
+        assert len(counts) == 11
         assert {name: day[name] for name in counts} == {name: found[name] for name in counts}, (store, on)
         assert day["conversion_rate"] == found["purchasers"] / found["unique_visitors"]
         assert day["stays"] == found["zone_visits"]

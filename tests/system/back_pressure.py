@@ -85,6 +85,8 @@ class SlowProxy:
             except OSError:
                 return
             self._open |= {client, server}
+            for end in (client, server):  # else a small answer waits 40 ms for an acknowledgement that is delayed
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             asked: list[float] = []
             for source, sink, questions in ((client, server, True), (server, client, False)):
                 threading.Thread(target=self._pass_on, args=(source, sink, asked, questions), daemon=True).start()
