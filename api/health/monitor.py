@@ -28,7 +28,7 @@ from schemas.reading import epoch_ms
 STALE_AFTER_S = 10 * 60
 REMEMBERED_S = 1.0
 ANSWER_WITHIN_S = 3.0
-# To judge a thousand shops takes 20 ms and more: others are answered after so many.
+# Thousands of shops take a while to judge: other requests go on after so many.
 JUDGED_AT_ONCE = 100
 # Answers do not wait for a look at the log: an older one is as good.
 GOOD_ENOUGH_S = 10.0

@@ -19,6 +19,7 @@ from aisleflow.clients import clickhouse_client
 from aisleflow.settings import Settings
 from aisleflow.supervisor import environment
 from api.app import create_app
+from api.database import Database
 from tests.conftest import answers, process
 
 
@@ -27,6 +28,19 @@ def insert(settings: Settings, table: str, rows: list[dict[str, Any]]) -> None:
     with clickhouse_client(settings) as client:
         names = list(rows[0])
         client.insert(table, [[row[name] for name in names] for row in rows], column_names=names)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the API asks ClickHouse, from now on."""
+    asked, rows = list[str](), Database.rows
+
+    async def remembered(self: Database, sql: str, parameters: Any = None) -> Any:
+        asked.append(sql)
+        return await rows(self, sql, parameters)
+
+    monkeypatch.setattr(Database, "rows", remembered)
+    return asked
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
-
-import pytest
 
 from aisleflow.settings import Settings
 from api.database import Database
@@ -17,14 +14,7 @@ TOKYO = '{"store_id": "A", "timestamp": "2026-03-03T12:00:00Z", "time_zone": "As
 DUBAI = '{"store_id": "A", "timestamp": "2026-03-03T12:00:01Z", "time_zone": "Asia/Dubai", "name": "Second"}'
 
 
-async def test_layouts_are_asked_for_when_one_has_changed(world: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    statements, rows = [], Database.rows
-
-    async def counted(self: Database, sql: str, parameters: Any = None) -> Any:
-        statements.append(sql)
-        return await rows(self, sql, parameters)
-
-    monkeypatch.setattr(Database, "rows", counted)
+async def test_layouts_are_asked_for_when_one_has_changed(world: Settings, statements: list[str]) -> None:
     database = Database(as_reader(world))
 
     async def seen() -> tuple[list[tuple[str, str | None, str, bool]], int]:

@@ -12,7 +12,6 @@ from fastapi.testclient import TestClient
 
 from aisleflow.settings import Settings
 from api.app import create_app
-from api.database import Database
 from schemas.events import anomaly_id
 from schemas.reading import epoch_ms
 from tests.api.rows import DAY, NOON, anomaly, day_figures, depth, feed, fill, layout, transaction, visit, zone_visit
@@ -215,19 +214,11 @@ def test_anomalies_of_a_window_are_those_open_at_any_time_in_it(api: TestClient)
     assert len(get(api, "/stores/S1/anomalies", date="2026-03-03")["anomalies"]) == 3
 
 
-def test_shops_asked_about_at_once_are_each_told_of_themselves(
-    api: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shops_asked_about_at_once_are_each_told_of_themselves(api: TestClient, statements: list[str]) -> None:
     paths = [f"/stores/{store}/{answer}" for store in ("S1", "COUNTED", "EXPIRED", "EMPTY") for answer in ANSWERS]
     paths += ["/stores/COUNTED/metrics?date=2026-03-04", "/stores/COUNTED/heatmap?date=2026-03-05"]
     alone = {path: get(api, path) for path in paths}
-    statements, rows = [], Database.rows
-
-    async def counted(self: Database, sql: str, parameters: Any = None) -> Any:
-        statements.append(sql)
-        return await rows(self, sql, parameters)
-
-    monkeypatch.setattr(Database, "rows", counted)
+    statements.clear()
     for path in paths:
         get(api, path)
     one_by_one = len(statements)
