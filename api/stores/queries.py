@@ -198,9 +198,14 @@ async def summaries(database: Database) -> list[Row]:
     return await database.rows(SUMMARIES)
 
 
+async def _about(database: Database, sql: str, store_id: str) -> list[Row]:
+    """The rows of one store, of a statement about all stores that are asked about at once."""
+    return [row for row in await database.rows_about(sql, store_id) if row["store_id"] == store_id]
+
+
 async def store(database: Database, store_id: str) -> Row | None:
     """One known store, or None."""
-    rows = [row for row in await database.rows_about(_STORE, store_id) if row["store_id"] == store_id]
+    rows = await _about(database, _STORE, store_id)
     if not rows:
         return None
     return {
@@ -272,7 +277,7 @@ def receipts(day: Row) -> list[Row]:
 async def anomalies(database: Database, store_id: str, window: Window | None) -> list[Row]:
     """The open anomalies, or those that were open at any time in the window; the worst first."""
     if window is None:
-        rows = [row for row in await database.rows_about(OPEN_ANOMALIES, store_id) if row["store_id"] == store_id]
+        rows = await _about(database, OPEN_ANOMALIES, store_id)
     else:
         rows = await database.rows(ANOMALIES_IN_WINDOW, _bound(store_id, window))
     return await acknowledged(database, rows)
