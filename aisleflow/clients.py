@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -20,7 +23,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from aisleflow import log
 from aisleflow.settings import Settings
+
+logger = log.get(__name__)
 
 DeliveryReport = Callable[[KafkaError | None, Message], None]
 
@@ -41,9 +47,96 @@ def kafka_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def kafka_producer(settings: Settings, **overrides: Any) -> Producer:
+# The reports of a producer that was given up come meanwhile, and are not waited for.
+POLLED_AT_MOST_S = 0.1
+
+# What is reported of records that a producer still had when librdkafka gave it up.
+LOST_WITH_A_PRODUCER = {
+    KafkaError._PURGE_QUEUE,
+    KafkaError._PURGE_INFLIGHT,
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    KafkaError.UNKNOWN_PRODUCER_ID,
+}
+
+
+class LastingProducer:
+    """A ``confluent_kafka.Producer`` that outlives a fatal error.
+
+    An idempotent producer numbers its records. When a broker has lost numbers that it had confirmed (a full disk, an unclean
+    election), librdkafka gives that producer up: whatever is asked of it fails from then on. This class takes a new one. What
+    the old one had not heard of is reported as not delivered, as after any other failure, and it may be on the log: send it
+    again, facts are idempotent. The methods are ``Producer``'s, and may be called from any thread.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._producer = Producer(config)
+        self._given_up: list[Producer] = []
+        """Those which may have reports yet."""
+        self._guard = threading.Lock()
+
+    def produce(self, topic: str, value: bytes | None, key: str | bytes | None, **more: Any) -> None:
+        """Queue a record.
+
+        Raises:
+            BufferError: the local queue is full.
+            KafkaException: this record can never be sent.
+        """
+        while True:
+            producer = self._producer
+            try:
+                return producer.produce(topic, value, key, **more)
+            except KafkaException as error:
+                self._outlive(producer, error)
+
+    def poll(self, timeout: float = 0) -> int:
+        """Call back with the reports that are there, waiting for one so many seconds at most; how many there were."""
+        given_up = sum(self._serve(one, 0) for one in self._with_reports())
+        return given_up + self._serve(self._producer, timeout)
+
+    def flush(self, timeout: float = math.inf) -> int:
+        """Call back with the reports of everything, waiting so many seconds at most; how many are missing yet."""
+        until = time.monotonic() + timeout
+        # Not by ``Producer.flush``: that goes on calling back with a fatal error's exception already set.
+        while (left := len(self)) and (seconds := until - time.monotonic()) > 0:
+            self.poll(min(seconds, POLLED_AT_MOST_S))
+        return left
+
+    def list_topics(self, *, timeout: float) -> Any:
+        """What the broker tells of its topics. Raises ``KafkaException`` when it does not in so many seconds."""
+        return self._producer.list_topics(timeout=timeout)
+
+    def __len__(self) -> int:
+        """How many records have no report yet."""
+        return sum(len(one) for one in (*self._given_up, self._producer))
+
+    def _with_reports(self) -> list[Producer]:
+        with self._guard:
+            self._given_up = [one for one in self._given_up if len(one)]
+            return self._given_up
+
+    def _serve(self, producer: Producer, timeout: float) -> int:
+        try:
+            return producer.poll(timeout)
+        except KafkaException as error:
+            self._outlive(producer, error)
+            return 0
+
+    def _outlive(self, producer: Producer, error: KafkaException) -> None:
+        reason: KafkaError = error.args[0]
+        # A call that comes later than the one which learns of it hears no more than that there was one.
+        if not reason.fatal() and reason.code() != KafkaError._FATAL:
+            raise error
+        with self._guard:
+            if producer is self._producer:
+                logger.warning("kafka_producer_replaced", error=reason.str())
+                self._given_up = [*self._given_up, producer]
+                self._producer = Producer(self._config)
+
+
+def kafka_producer(settings: Settings, **overrides: Any) -> LastingProducer:
     """An idempotent producer (``acks=all``, lz4) whose local queue is bounded: a full one raises ``BufferError``."""
-    return Producer(
+    return LastingProducer(
         {
             **kafka_config(settings),
             "enable.idempotence": True,
@@ -61,7 +154,7 @@ def kafka_producer(settings: Settings, **overrides: Any) -> Producer:
     )
 
 
-def produce(producer: Producer, topic: str, value: bytes | None, key: str | bytes | None, **more: Any) -> None:
+def produce(producer: LastingProducer, topic: str, value: bytes | None, key: str | bytes | None, **more: Any) -> None:
     """Queue a record, with what else ``Producer.produce`` takes; waits while the local queue is full."""
     while True:
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from aisleflow import log, tracing
 from aisleflow.clients import Delivered, kafka_producer
@@ -55,8 +55,16 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._producer: Producer | None = None
-        self._guard = threading.Lock()
+        self._producer = kafka_producer(
+            settings,
+            **{
+                "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+                "request.timeout.ms": DELIVERY_TIMEOUT_MS - 1000,
+                "reconnect.backoff.max.ms": 1000,
+                "client.id": "aisleflow-api",
+                "log_level": 3,
+            },
+        )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve_reports, name="delivery-reports", daemon=True)
         self._thread.start()
@@ -103,14 +111,12 @@ class Publisher:
                 assert topic is not None and partition is not None and offset is not None  # it was delivered
                 settle(position, Delivered(topic, partition, offset))
                 return
-            if error.fatal():
-                self._discard()
             logger.warning("kafka_not_acknowledged", error=str(error))
             settle(position, TooLarge() if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else None)
 
         for position, record in enumerate(records):
             try:
-                self._connected().produce(
+                self._producer.produce(
                     self._settings.topic_prefix + record.topic,
                     record.value,
                     record.key,
@@ -119,48 +125,18 @@ class Publisher:
                 )
             except KafkaException as problem:
                 code = problem.args[0].code()
-                if problem.args[0].fatal():
-                    self._discard()
                 settle(position, TooLarge() if code == KafkaError.MSG_SIZE_TOO_LARGE else None)
             except BufferError:  # the local queue is full: Kafka has been slow for a while
                 settle(position, None)
         await done
         return outcomes
 
-    def _connected(self) -> Producer:
-        with self._guard:
-            if self._producer is None:
-                self._producer = kafka_producer(
-                    self._settings,
-                    **{
-                        "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
-                        "request.timeout.ms": DELIVERY_TIMEOUT_MS - 1000,
-                        "reconnect.backoff.max.ms": 1000,
-                        "client.id": "aisleflow-api",
-                        "log_level": 3,
-                    },
-                )
-            return self._producer
-
-    def _discard(self) -> None:
-        """A producer after a fatal error publishes nothing more: the next record gets a new one."""
-        with self._guard:
-            self._producer = None
-
     def _serve_reports(self) -> None:
         while not self._stopping.is_set():
-            with self._guard:
-                producer = self._producer
-            if producer is None:
-                self._stopping.wait(0.01)
-            else:
-                producer.poll(0.1)
+            self._producer.poll(0.1)
 
     def close(self) -> None:
         """Wait shortly for what is on its way, then stop."""
-        with self._guard:
-            producer = self._producer
-        if producer is not None:
-            producer.flush(DELIVERY_TIMEOUT_MS / 1000 + 1)
+        self._producer.flush(DELIVERY_TIMEOUT_MS / 1000 + 1)
         self._stopping.set()
         self._thread.join(2)

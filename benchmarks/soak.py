@@ -160,7 +160,7 @@ class Reader:
                 PROBE_STORE.encode(),
                 on_delivery=lambda error, message, taken=taken: (
                     None if error else taken.append(message.timestamp()[1] / 1000)
-                ),  # type: ignore[misc]
+                ),
             )
             producer.flush(GIVE_UP_S)
             query = """SELECT count() FROM visits WHERE store_id = {store:String} AND visitor_id = {visitor:String}

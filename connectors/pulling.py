@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from aisleflow import log
-from aisleflow.clients import kafka_producer, produce
+from aisleflow.clients import LastingProducer, kafka_producer, produce
 from aisleflow.settings import Settings
 from connectors.mapping import Mapped
 from schemas.reading import Refusal
@@ -106,7 +106,7 @@ class Puller:
         self._settings = settings
         self._name = name
         self._state = state
-        self._producer: Producer = kafka_producer(
+        self._producer: LastingProducer = kafka_producer(
             settings, **{"client.id": f"aisleflow-connect-{name}", "log_level": 0}
         )
         self._box = DeadLetterBox(self._producer)

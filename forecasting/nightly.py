@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from aisleflow import log
-from aisleflow.clients import clickhouse_client, kafka_producer, produce, raise_on
+from aisleflow.clients import LastingProducer, clickhouse_client, kafka_producer, produce, raise_on
 from aisleflow.settings import Settings
 from forecasting import drift, sales
 from forecasting.drift import Accuracy, Live
@@ -117,7 +117,7 @@ def due(
 def run(
     settings: Settings,
     client: Client,
-    producer: Producer,
+    producer: LastingProducer,
     serving: Serving,
     calendar: StoreCalendar,
     today: date,
@@ -247,7 +247,7 @@ def _rows(client: Client, query: str, bound: Mapping[str, Any]) -> list[dict[str
     return list(client.query(query, dict(bound)).named_results())
 
 
-def _publish(settings: Settings, producer: Producer, topic: str, store_id: str, value: bytes) -> None:
+def _publish(settings: Settings, producer: LastingProducer, topic: str, store_id: str, value: bytes) -> None:
     produce(producer, settings.topic_prefix + topic, value, store_id, on_delivery=lambda error, _: raise_on(error))
     producer.poll(0)
 

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException
 from urllib3.exceptions import HTTPError
 
 from aisleflow import log
-from aisleflow.clients import produce, raise_on
+from aisleflow.clients import LastingProducer, produce, raise_on
 from aisleflow.settings import Settings
 from forecasting.champion import Champion
 from forecasting.series import QUANTILES, Forecast, Series
@@ -270,7 +270,7 @@ def _nothing(sku: str, today: date) -> Forecast:
     return Forecast(sku, today, zeros, dict.fromkeys(QUANTILES, zeros), "never sold")
 
 
-def publisher(settings: Settings, producer: Producer) -> Callable[[StockOutlook], None]:
+def publisher(settings: Settings, producer: LastingProducer) -> Callable[[StockOutlook], None]:
     """What publishes outlooks; whoever calls it flushes the producer."""
     topic = settings.topic_prefix + topics.STOCK_OUTLOOK.name
 
@@ -281,7 +281,7 @@ def publisher(settings: Settings, producer: Producer) -> Callable[[StockOutlook]
     return publish
 
 
-def follow(restock: Restock, producer: Producer, every_s: float) -> None:
+def follow(restock: Restock, producer: LastingProducer, every_s: float) -> None:
     """Look at all shops for ever. What ClickHouse or Kafka could not do is tried again at the next look."""
     while True:
         began = time.monotonic()

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from aisleflow import log, tracing
-from aisleflow.clients import kafka_config, kafka_producer, produce
+from aisleflow.clients import LastingProducer, kafka_config, kafka_producer, produce
 from aisleflow.settings import Settings
 from schemas.reading import READERS, Refusal, store_in
 from schemas.topics import DOOR
@@ -77,7 +77,7 @@ class Gate:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._producer: Producer = kafka_producer(settings, **{"client.id": "aisleflow-gate"})
+        self._producer: LastingProducer = kafka_producer(settings, **{"client.id": "aisleflow-gate"})
         self._box = DeadLetterBox(self._producer)
         self._consumer = Consumer(
             {

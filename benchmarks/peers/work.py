@@ -24,7 +24,6 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Producer
 
 from aisleflow.clients import clickhouse_client, kafka_producer, raise_on
 from aisleflow.settings import Settings
@@ -182,7 +181,7 @@ class Work:
         self.max_future_ms = settings.max_future_minutes * 60_000
         self._is_plain = True
         self._client: Client = clickhouse_client(settings)
-        self._producer: Producer = kafka_producer(settings)
+        self._producer = kafka_producer(settings)
         self._threads = ThreadPoolExecutor(4)
         gc.set_threshold(*GC_THRESHOLDS)
         self.shops = Shops(_calendars(self._client))
@@ -284,7 +283,7 @@ class Work:
 
     def _bury(self, topic: str, record: Record, refusal: Refusal) -> None:
         reason: list[tuple[str, str | bytes | None]] = [("error", refusal.reason.encode(errors="replace"))]
-        self._producer.produce(f"{topic}.dlq", record.value, headers=reason, on_delivery=_delivered)
+        self._producer.produce(f"{topic}.dlq", record.value, None, headers=reason, on_delivery=_delivered)
 
     def flush_dead_letters(self) -> None:
         """Return when Kafka has every dead letter."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from aisleflow.clients import kafka_producer
+from aisleflow.clients import LOST_WITH_A_PRODUCER, kafka_producer
 from aisleflow.settings import Settings
 from producers.cameras import CameraError
 from schemas.events import CameraHealth, ShelfScan, StoreLayout, VisitEvent, dump
@@ -61,8 +61,16 @@ class Publisher:
         if left:
             raise CameraError(f"{left} events did not reach Kafka, which is away")
 
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        self._refusal = self._refusal or error
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if self._lasting and error is not None and error.code() in LOST_WITH_A_PRODUCER:
+            try:
+                self._producer.produce(
+                    message.topic() or "", message.value(), message.key(), on_delivery=self._delivered
+                )
+            except BufferError:  # more came meanwhile than are kept
+                self._refusal = self._refusal or error
+        else:
+            self._refusal = self._refusal or error
 
     def _check(self) -> None:
         if self._refusal is not None:

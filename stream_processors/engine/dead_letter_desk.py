@@ -24,11 +24,11 @@ from typing import Any, BinaryIO, Literal
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from urllib3.exceptions import HTTPError
 
 from aisleflow import tracing
-from aisleflow.clients import clickhouse_client, kafka_config, kafka_producer, raise_on
+from aisleflow.clients import LastingProducer, clickhouse_client, kafka_config, kafka_producer, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.reading import READERS, Refusal, store_in
@@ -255,7 +255,7 @@ class Desk:
         return clickhouse_client(self._settings)
 
     @cached_property
-    def _producer(self) -> Producer:
+    def _producer(self) -> LastingProducer:
         return kafka_producer(self._settings)
 
     def _publish(self, records: Sequence[tuple[str, bytes | None, bytes | None, dict[str, str]]]) -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
 from urllib3.exceptions import HTTPError
 
 from aisleflow import log, metrics, tracing
-from aisleflow.clients import clickhouse_client, produce
+from aisleflow.clients import LastingProducer, clickhouse_client, produce
 from aisleflow.settings import Settings
 from schemas.reading import Refusal
 from stream_processors.engine.sink import ClickHouseSink
@@ -95,7 +95,7 @@ class CannotBury(Exception):
 class DeadLetterBox:
     """Publishes what is not derived where it lies, dead letters and strays, and waits until Kafka has it."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: LastingProducer) -> None:
         self._producer = producer
 
     async def put(self, letters: list[DeadLetter]) -> None:

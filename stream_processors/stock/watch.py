@@ -10,9 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 
-from confluent_kafka import Producer
-
-from aisleflow.clients import partition_of
+from aisleflow.clients import LastingProducer, partition_of
 from aisleflow.settings import Settings
 from stream_processors.anomalies import STOCK_TYPES
 from stream_processors.anomaly_watch import AlertBook, pause_s
@@ -28,7 +26,12 @@ class StockWatch:
     """Looks at the stores whose stock or outlook has changed."""
 
     def __init__(
-        self, settings: Settings, sink: ClickHouseSink, history: StockHistory, producer: Producer, touched: set[str]
+        self,
+        settings: Settings,
+        sink: ClickHouseSink,
+        history: StockHistory,
+        producer: LastingProducer,
+        touched: set[str],
     ) -> None:
         """``touched`` are the stores with something new, which this takes out."""
         self._sink = sink

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
+from aisleflow.clients import kafka_producer, produce
 from aisleflow.settings import Settings
 from aisleflow.supervisor import environment
+from schemas.topics import VISIT_EVENTS
 from tests.conftest import free_port, running_kafka
+from tests.fatal import give_up
 
 ASK = """
 from aisleflow.clients import group_reader
@@ -37,3 +42,43 @@ def test_a_broker_that_has_just_started_is_asked_for_a_group(tmp_path: Path) -> 
             timeout=60,
         )
     assert (asked.returncode, asked.stdout.split()) == (0, ["-1001", "-1001"]), asked.stderr
+
+
+@pytest.mark.system
+def test_a_producer_outlives_fatal_errors(make_world: Callable[..., Settings], kafka: str) -> None:
+    settings = make_world(kafka, None)
+    # So that records still wait when it ends.
+    producer = kafka_producer(settings, **{"linger.ms": 1_000, "log_level": 0})
+    reports: dict[bytes, KafkaError | None] = {}
+
+    def send(value: bytes) -> None:
+        produce(
+            *(producer, settings.topic_prefix + VISIT_EVENTS.name, value, "S"),
+            on_delivery=lambda error, _: reports.update({value: error}),
+        )
+
+    send(b"before")
+    assert producer.flush(30) == 0
+    for ended in (b"first", b"second"):
+        send(ended)
+        give_up(producer)
+        send(ended + b", again")
+        assert producer.flush(30) == 0
+    told = {value: error if error is None else error.name() for value, error in reports.items()}
+    assert told == {
+        b"before": None,
+        b"first": "_PURGE_QUEUE",
+        b"first, again": None,
+        b"second": "_PURGE_QUEUE",
+        b"second, again": None,
+    }
+
+
+@pytest.mark.system
+def test_whoever_serves_reports_outlives_them_too(make_world: Callable[..., Settings], kafka: str) -> None:
+    producer = kafka_producer(make_world(kafka, None), log_level=0)
+    for serve in (producer.poll, producer.flush):
+        give_up(producer)
+        assert serve(1) == 0
+    with pytest.raises(KafkaException, match="too large"):
+        producer.produce("a", b"." * 2_000_000, b"S")

@@ -15,9 +15,9 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
-from aisleflow.clients import kafka_producer
+from aisleflow.clients import kafka_producer, produce
 from aisleflow.settings import Settings
 from producers.simulator.faults import Faults, malform
 from producers.simulator.shops import Shop, layouts
@@ -77,7 +77,7 @@ class Feed:
         self._settings = settings
         self._url = url
         self._rng = Random(f"feed {seed}")
-        self._producer = self._connect()
+        self._producer = kafka_producer(settings, **{"delivery.timeout.ms": 900_000, "log_level": 0})
         self._per_second = per_second
         self._lock = threading.Lock()
         self._stop, self._going = threading.Event(), threading.Event()
@@ -188,25 +188,9 @@ class Feed:
     def _produce(self, record: Record) -> None:
         topic, key, value = record
         told = {} if self.clock.kafka_ms is None else {"timestamp": self.clock.kafka_ms}
-        while True:
-            try:
-                self._producer.produce(
-                    self._settings.topic_prefix + topic, value, key.encode(), on_delivery=self._delivered, **told
-                )
-                break
-            except BufferError:
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                if not (error.args[0].fatal() or error.args[0].code() == KafkaError._FATAL):
-                    raise
-                # Its numbering and the broker's have parted, and it will never send again: what it had not heard of stays
-                # unacknowledged, and a sender goes on with a new one (as ``api.publisher`` does).
-                self._producer.poll(1)
-                self._producer = self._connect()
+        name = self._settings.topic_prefix + topic
+        produce(self._producer, name, value, key.encode(), on_delivery=self._delivered, **told)
         self.sent += 1
-
-    def _connect(self) -> Any:
-        return kafka_producer(self._settings, **{"delivery.timeout.ms": 900_000, "log_level": 0})
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
         with self._lock:

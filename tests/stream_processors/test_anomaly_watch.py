@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from aisleflow.clients import clickhouse_client, kafka_producer, partition_of
+from aisleflow.clients import LastingProducer, clickhouse_client, kafka_producer, partition_of
 from aisleflow.settings import Settings
 from schemas.events import Alert, anomaly_id
 from schemas.reading import epoch_ms
@@ -33,7 +33,7 @@ class Crash(Exception):
 class Crashing:
     """A sink and a producer that die at the nth thing they are asked to do."""
 
-    def __init__(self, sink: ClickHouseSink, producer: Producer, at: int) -> None:
+    def __init__(self, sink: ClickHouseSink, producer: LastingProducer, at: int) -> None:
         self._sink, self._producer, self._left = sink, producer, at
 
     def _count(self) -> None:
