@@ -107,7 +107,7 @@ class Column:
         self.seen.filled += int(counted["n"].sum())
         texts = counted["text"]
         if self.kind in (Kind.NUMBER, Kind.MONEY, Kind.QUANTITY, Kind.SIZE):
-            if texts.str.contains(r"^[0-9]+\.(?:[0-9]{1,2}|[0-9]{4,})$").any():
+            if texts.str.contains(r"^-?[0-9]+\.(?:[0-9]{1,2}|[0-9]{4,})$").any():
                 self.seen.decimals.add(".")
             self._each_new(texts.filter(~texts.str.contains(numbers.PLAIN)), self._note_number)
         elif self.kind in (Kind.DATE, Kind.TIME):

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producers.stock import cells, dates, gtin, numbers
@@ -91,6 +91,7 @@ def test_gtins(texts: list[str]) -> None:
     assert judged(field("gtin"), texts) == [gtin.gtin(one).value for one in texts]
 
 
+@example(["1.234", "-1.00"])
 @given(st.lists(AMOUNTS, min_size=1, max_size=8))
 def test_amounts(texts: list[str]) -> None:
     of = field("price")
