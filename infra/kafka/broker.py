@@ -269,7 +269,9 @@ class Broker:
 
     def command(self) -> list[str]:
         """The command line of the broker."""
-        return [*self._java(f"-Xms{self.heap_mb // 2}m"), "kafka.Kafka", str(self.properties_file)]
+        # All of its heap from the start: what it takes does not grow with the days, and a machine too small says so at once.
+        heap = (f"-Xms{self.heap_mb}m", "-XX:+AlwaysPreTouch")
+        return [*self._java(*heap), "kafka.Kafka", str(self.properties_file)]
 
     def prepare(self) -> None:
         """Fetch the jars, write the configuration and, the first time, format the storage.
