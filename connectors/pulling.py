@@ -188,14 +188,23 @@ def load_cursor(path: Path) -> Cursor:
 
 
 def save_cursor(path: Path, cursor: Cursor) -> None:
-    """Keep a cursor: a run killed here, or a machine that loses power, leaves the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Keep a cursor: a run killed here, or a machine that loses power, leaves the old or the new one.
+
+    Raises:
+        ConnectError: there is no room for it, or no right to write it.
+    """
     draft = path.with_suffix(".draft")
-    with draft.open("w") as file:
-        json.dump(cursor, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("w") as file:
+            json.dump(cursor, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise ConnectError(
+            f"{path} cannot be written ({error.strerror}): what was pulled is in Kafka, and comes again until it can be"
+        ) from error
 
 
 @contextmanager

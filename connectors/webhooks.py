@@ -301,6 +301,9 @@ class Dispatcher:
             except Unavailable as error:
                 logger.warning("webhooks_wait_for_kafka", webhook=webhook.id, error=str(error))
                 stop.wait(next(waits))
+            except Exception:  # whatever it was, it must not end this webhook for good
+                logger.exception("webhook_failed", webhook=webhook.id)
+                stop.wait(next(waits))
 
 
 def until_signalled() -> threading.Event:

@@ -148,6 +148,9 @@ def _pull(puller: Puller, source: Source, every_s: float, stop: threading.Event)
         except (ConnectError, Unavailable) as error:
             pause = next(waits)
             logger.warning("pull_put_off", source=source.name, error=str(error), retry_in_s=round(pause, 1))
+        except Exception:  # whatever it was, the other sources go on, and this one is tried again
+            pause = next(waits)
+            logger.exception("pull_failed", source=source.name, retry_in_s=round(pause, 1))
         stop.wait(pause)
 
 
@@ -156,12 +159,16 @@ def _push(target: RestTarget, settings: Settings, stop: threading.Event) -> None
     from connectors.outbox import Outbox
     from connectors.pulling import Unavailable, pauses
 
+    logger = log.get(__name__)
     waits = pauses(1, 60)
     while not stop.is_set():
         try:
             Outbox(settings, target).run(stop)
         except Unavailable as error:
-            log.get(__name__).warning("push_waits_for_kafka", target=target.name, error=str(error))
+            logger.warning("push_waits_for_kafka", target=target.name, error=str(error))
+            stop.wait(next(waits))
+        except Exception:
+            logger.exception("push_failed", target=target.name)
             stop.wait(next(waits))
 
 

@@ -21,10 +21,12 @@ from typer.testing import CliRunner
 from aisleflow import settings as settings_module
 from aisleflow.cli import app
 from aisleflow.clients import kafka_config, kafka_producer
+from aisleflow.commands import connect
 from aisleflow.settings import Settings
 from aisleflow.supervisor import environment
-from connectors import webhooks
+from connectors import config, webhooks
 from connectors.outbox import Outbox
+from connectors.pulling import ConnectError, Counts, Puller, Source
 from connectors.webhooks import Dispatcher
 from stream_processors.engine.dead_letter_desk import Choice, Desk
 from tests.connectors.stubs import Answer, ErpNext, Request, serving
@@ -168,6 +170,45 @@ def test_pull_and_push_by_one_file(world: Settings, tmp_path: Path, command: Cal
     )
 
 
+def test_a_source_whose_cursor_cannot_be_kept_is_pulled_again(
+    kafka: str, make_world: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """Its facts come again, and nobody has to start anything anew; neither after what nobody has thought of."""
+    world = make_world(kafka, None, clickhouse_url=None)
+    drop(tmp_path, "a.csv", HEADER, *(row(n, "1") for n in range(10)))
+    said = {"name": "drop", "folder": str(tmp_path), "settle_s": 0}
+    said["map"] = {"to": "stock-movements", "identity": ["No"], "fields": FIELDS}
+    written(tmp_path / "c.yaml", {"connector": "blocked", "folders": [said]})
+    [source] = config.build(config.load(tmp_path / "c.yaml"), world).sources
+    state, stop = tmp_path / "state", threading.Event()
+    in_the_way = state / "drop.draft"
+    in_the_way.mkdir(parents=True)
+    puller, told = Puller(world, "blocked", state), list[Exception]()
+
+    class Whimsical:
+        def pull(self, source: Source) -> Counts:
+            if not told:
+                told.append(RuntimeError("a whim"))
+                raise told[-1]
+            try:
+                return puller.pull(source)
+            except ConnectError as error:
+                told.append(error)
+                raise
+
+    thread = threading.Thread(target=connect._pull, args=(Whimsical(), source, 0.05, stop))
+    thread.start()
+    try:
+        assert eventually(lambda: len(told) > 2)
+        assert "cannot be written" in str(told[-1])
+        in_the_way.rmdir()
+        assert eventually(lambda: (state / "drop.json").exists() and (tmp_path / "done" / "a.csv").exists())
+    finally:
+        stop.set()
+        thread.join(30)
+    assert len({one["event_id"] for one in on_topic(world, "stock-movements")}) == 10
+
+
 def test_an_order_whose_answer_is_lost_is_made_once(world: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system makes the document and hangs up; the push looks for it before it tries again."""
     monkeypatch.setenv("ERP_KEY", "key")
@@ -279,6 +320,28 @@ def test_alerts_reach_each_receiver_in_order_whatever_the_others_do(
         with webhooks.changing(webhooks.file_of(world)) as registered:
             registered.clear()
     assert list(Desk(world, "deliveries").waiting(Choice())) == []
+
+
+def test_a_webhook_outlives_what_nobody_has_thought_of(
+    world: Settings, dispatcher: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, failed = Outbox.run, list[str]()
+
+    def failing(self: Outbox, *arguments: Any, **named: Any) -> Any:
+        if len(failed) < 2:
+            failed.append("once more")
+            raise RuntimeError("a whim")
+        return run(self, *arguments, **named)
+
+    monkeypatch.setattr(Outbox, "run", failing)
+    receiver = Receiver()
+    with serving(receiver) as url:
+        webhooks.add(world, f"{url}/hook", ["alerts"], [], 3)
+        assert eventually(lambda: len(failed) == 2)
+        publish(world, "alerts", [alert(1, "ST1")])
+        assert eventually(lambda: receiver.taken)
+        with webhooks.changing(webhooks.file_of(world)) as registered:
+            registered.clear()
 
 
 def test_what_was_not_confirmed_is_delivered_again(world: Settings) -> None:
