@@ -447,46 +447,51 @@ class Supervisor:
             began = time.monotonic()
             try:
                 child.process = await self._spawn(part, child.log)
-            except OSError as error:
-                child.first_start.set_exception(SupervisorError(f"{part.name} cannot be started: {error}"))
-                return
-            self._set_state(child, "starting" if not child.restarts else "restarting")
-            gone = asyncio.create_task(child.process.wait())
-            ready = asyncio.create_task(self._until_ready(part))
-            await asyncio.wait({gone, ready}, return_when=asyncio.FIRST_COMPLETED)
-            why = ""
-            if not gone.done() and ready.result():
-                self._set_state(child, "ready")
-                took = time.monotonic() - began
-                again = "is back" if child.restarts else "is ready"
-                self._say(f"[green]{part.name}[/] {again} after {took:.1f} s  [dim]{part.address}[/]")
-                if not child.first_start.done():
-                    child.first_start.set_result(None)
-                silent = asyncio.create_task(self._until_silent(part))
-                await asyncio.wait({gone, silent}, return_when=asyncio.FIRST_COMPLETED)
-                if not gone.done():
-                    silent.result()
-                    why = f"did not answer for {part.silent_for_s:g} s"
-                    _signal(child, signal.SIGKILL)
-                silent.cancel()
-            elif not gone.done():
-                why = f"was not ready within {part.ready_within_s:.0f} s"
-                _signal(child, signal.SIGKILL)
-            ready.cancel()
-            code = await gone
-            why = why or (f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}")
+            except OSError as error:  # no room for its log, no memory for a process
+                why = f"cannot be started ({error})"
+            else:
+                why = await self._until_gone(child, child.process)
             if not child.first_start.done():
-                child.first_start.set_exception(
-                    SupervisorError(f"{part.name} {why}. The end of {child.log}:\n{tail(child.log)}")
-                )
+                said = tail(child.log)
+                more = f". The end of {child.log}:\n{said}" if said else ""
+                child.first_start.set_exception(SupervisorError(f"{part.name} {why}{more}"))
                 return
             if time.monotonic() - began > _STEADY_AFTER_S:
                 pause = _FIRST_PAUSE_S
             child.restarts += 1
             self._set_state(child, "restarting")
-            self._say(f"[yellow]{part.name}[/] {why}; starting it again in {pause:g} s  [dim]{child.log}[/]")
+            self._say(f"[yellow]{part.name}[/] {escape(why)}; starting it again in {pause:g} s  [dim]{child.log}[/]")
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _until_gone(self, child: _Child, process: asyncio.subprocess.Process) -> str:
+        """Tell when a part that was started is ready, kill it when it never is or no longer answers; why it is gone."""
+        part, began = child.part, time.monotonic()
+        self._set_state(child, "starting" if not child.restarts else "restarting")
+        gone = asyncio.create_task(process.wait())
+        ready = asyncio.create_task(self._until_ready(part))
+        await asyncio.wait({gone, ready}, return_when=asyncio.FIRST_COMPLETED)
+        why = ""
+        if not gone.done() and ready.result():
+            self._set_state(child, "ready")
+            took = time.monotonic() - began
+            again = "is back" if child.restarts else "is ready"
+            self._say(f"[green]{part.name}[/] {again} after {took:.1f} s  [dim]{part.address}[/]")
+            if not child.first_start.done():
+                child.first_start.set_result(None)
+            silent = asyncio.create_task(self._until_silent(part))
+            await asyncio.wait({gone, silent}, return_when=asyncio.FIRST_COMPLETED)
+            if not gone.done():
+                silent.result()
+                why = f"did not answer for {part.silent_for_s:g} s"
+                _signal(child, signal.SIGKILL)
+            silent.cancel()
+        elif not gone.done():
+            why = f"was not ready within {part.ready_within_s:.0f} s"
+            _signal(child, signal.SIGKILL)
+        ready.cancel()
+        code = await gone
+        return why or (f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}")
 
     async def _spawn(self, part: Part, log: Path) -> asyncio.subprocess.Process:
         supervisor = os.getpid()
@@ -562,7 +567,8 @@ class Supervisor:
     # --- telling ---------------------------------------------------------------------------------------------------
 
     def _say(self, text: str) -> None:
-        self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False, soft_wrap=True)
+        with suppress(OSError):  # who read it is gone, or it goes to a file on a full disk
+            self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False, soft_wrap=True)
 
     def _tell_addresses(self, took_s: float) -> None:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -624,8 +630,10 @@ class Supervisor:
             },
         }
         draft = self.data_dir / "run.json.draft"
-        draft.write_text(json.dumps(known, indent=2))
-        draft.replace(self.data_dir / "run.json")
+        # It informs `aisleflow status`. A full disk must not end who starts the parts again that died of it.
+        with suppress(OSError):
+            draft.write_text(json.dumps(known, indent=2))
+            draft.replace(self.data_dir / "run.json")
 
 
 def _tell_failure(child: _Child, keeper: asyncio.Task[None]) -> None:

@@ -106,6 +106,33 @@ async def test_a_part_that_dies_comes_back_and_it_is_said(tmp_path: Path) -> Non
     assert "part is back" in system.told.getvalue()
 
 
+async def test_a_part_comes_back_whatever_cannot_be_written_meanwhile(tmp_path: Path) -> None:
+    """On a full disk parts die, and that is when somebody must start them again."""
+    system = Standins(tmp_path, python("part", SLEEPER))
+    log = tmp_path / "logs/part.log"
+
+    def said(words: str) -> bool:
+        return words in system.told.getvalue()
+
+    async def body() -> int:
+        first = state(tmp_path)["part"]["pid"]
+        (tmp_path / "run.json.draft").mkdir()  # neither what runs can be told
+        log.unlink()
+        log.mkdir()  # nor a log be opened
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: said("part cannot be started ([Errno 21] Is a directory"))
+        log.rmdir()
+        await until(lambda: said("part is back"))
+        assert state(tmp_path)["part"]["pid"] == first, "nobody could tell"
+        (tmp_path / "run.json.draft").rmdir()
+        return 0
+
+    assert await system.run(body) == 0
+    told = state(tmp_path)["part"]
+    assert told["state"] == "stopped" and told["restarts"] >= 2
+    assert not alive(told["pid"])
+
+
 async def test_a_part_that_runs_and_does_not_answer_is_killed_and_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
