@@ -94,7 +94,7 @@ _TENS = dict(
 
 def evidence(raw: str) -> str:
     """The decimal mark, ``.`` or ``,``, that this cell proves for its column; nothing if it proves none."""
-    _, digits, _, _ = _parts(squeezed(raw))
+    _, digits, _ = _parts(squeezed(raw))
     marks = [mark for mark in digits if mark in ".,"]
     if not marks or not re.fullmatch(r"[0-9.,]+", digits):
         return ""
@@ -117,14 +117,14 @@ def number(raw: str, decimal: str = "") -> Cell:
     found = squeezed(raw)
     if says_missing(found):
         return Cell(None, reason=MISSING if found else "")
-    sign, digits, currency, trimmed = _parts(found)
+    sign, digits, currency = _parts(found)
     value, done = _magnitude(digits, decimal)
     if value is None:
         return Cell(None, reason=done)
     written = canonical(f"{sign}{value}")
     if done == "" and currency is not None:
         done = CURRENCY_SIGN
-    return Cell(written, done or (OTHER_FORM if trimmed or written != raw else ""))
+    return Cell(written, done or (OTHER_FORM if written != raw else ""))
 
 
 def currency(raw: str) -> str:
@@ -199,8 +199,8 @@ def _below_hundred(tokens: list[str]) -> int | None:
     return None
 
 
-def _parts(found: str) -> tuple[str, str, str | None, bool]:
-    """(sign, what is left, currency or None, whether a sign was taken off) of a squeezed text."""
+def _parts(found: str) -> tuple[str, str, str | None]:
+    """(sign, what is left, currency or None) of a squeezed text."""
     sign, rest, code = "", found.replace("\u2212", "-").replace("\u00a0", " "), None
     if rest.startswith("(") and rest.endswith(")"):
         sign, rest = "-", rest[1:-1].strip()
@@ -214,7 +214,7 @@ def _parts(found: str) -> tuple[str, str, str | None, bool]:
             if matched["front"] and matched["back"]:
                 break
             code, rest = CURRENCIES[shown.lower()], matched["rest"].strip()
-    return sign.replace("+", ""), rest, code, bool(sign)
+    return sign.replace("+", ""), rest, code
 
 
 def _magnitude(digits: str, decimal: str) -> tuple[str | None, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producers.stock import numbers
@@ -149,6 +149,7 @@ def test_thousands_and_decimals_round_trip(value: Decimal, form: str, comma: boo
 
 
 @given(st.text("0123456789.,' -+()kK€$", max_size=14), st.sampled_from(["", ".", ","]))
+@example("-0.1", "")
 def test_nothing_is_invented(raw: str, decimal: str) -> None:
     """Every digit of a value stands in the cell, in that order, but for zeros that mean nothing; and cleaning it again changes nothing."""
     cell = number(raw, decimal)
