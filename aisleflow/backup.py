@@ -532,7 +532,7 @@ def _restore_tables(settings: Settings, archive: Archive, tell: Tell) -> None:
 
 
 def _restore_topics(settings: Settings, archive: Archive, tell: Tell) -> None:
-    from aisleflow.clients import kafka_producer
+    from aisleflow.clients import Failures, kafka_producer, produce
     from aisleflow.commands import topics
 
     topics.ensure(settings)
@@ -542,7 +542,7 @@ def _restore_topics(settings: Settings, archive: Archive, tell: Tell) -> None:
     _set_topics(settings, names, "message.timestamp.type", "CreateTime")
     mapped: dict[Place, Mapped] = {}
     producer = kafka_producer(settings, **{"linger.ms": 50, "log_level": 0})
-    failures: list[Any] = []
+    failures = Failures()
     for topic, told in manifest["topics"].items():
         for partition, count in enumerate(told["records"]):
             where = mapped[topic, partition] = Mapped()
@@ -550,7 +550,14 @@ def _restore_topics(settings: Settings, archive: Archive, tell: Tell) -> None:
                 where.add(offset)
                 if any(name == "handled" for name, _ in headers):
                     value = _moved_mark(value, where)
-                _produce(producer, settings.topic_prefix + topic, value, key, headers, partition, at_ms, failures)
+                produce(
+                    *(producer, settings.topic_prefix + topic, value, key),
+                    partition=partition,
+                    timestamp=at_ms,
+                    headers=headers,
+                    on_delivery=failures,
+                )
+                producer.poll(0)
             if where.count != count:
                 raise BackupError(f"{topic} has {where.count} records in the backup, and its manifest says {count}")
         if sum(told["records"]):
@@ -566,35 +573,6 @@ def _restore_topics(settings: Settings, archive: Archive, tell: Tell) -> None:
         if found != expected:
             raise BackupError(f"{topic} ends at {found} and not at {expected}: somebody else publishes to it")
     _commit(settings, manifest, mapped)
-
-
-def _produce(
-    producer: Any,
-    topic: str,
-    value: bytes | None,
-    key: bytes | None,
-    headers: list[tuple[str, bytes | None]],
-    partition: int,
-    at_ms: int,
-    failures: list[Any],
-) -> None:
-    def delivered(error: Any, _: Any) -> None:
-        if error is not None:
-            failures.append(error)
-
-    while True:
-        try:
-            producer.produce(
-                *(topic, value, key),
-                partition=partition,
-                timestamp=at_ms,
-                headers=headers,
-                on_delivery=delivered,
-            )
-            producer.poll(0)
-            return
-        except BufferError:
-            producer.poll(0.5)
 
 
 def _moved_mark(value: bytes | None, where: Mapped) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -27,8 +27,6 @@ from aisleflow import log
 from aisleflow.settings import Settings
 
 logger = log.get(__name__)
-
-DeliveryReport = Callable[[KafkaError | None, Message], None]
 
 
 def kafka_config(settings: Settings) -> dict[str, Any]:
@@ -178,6 +176,17 @@ class Delivered(NamedTuple):
     topic: str
     partition: int
     offset: int
+
+
+class Failures(list[KafkaError]):
+    """What was not delivered: give it as ``on_delivery``, flush, and see whether it is empty.
+
+    A report that raises instead does so in whatever call serves it, which may be that of another thread.
+    """
+
+    def __call__(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self.append(error)
 
 
 def raise_on(error: KafkaError | None) -> None:

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaException
 
 from aisleflow import log
-from aisleflow.clients import LastingProducer, kafka_producer, produce
+from aisleflow.clients import Failures, LastingProducer, kafka_producer, produce
 from aisleflow.settings import Settings
 from connectors.mapping import Mapped
 from schemas.reading import Refusal
@@ -125,12 +125,7 @@ class Puller:
         return counts
 
     def _publish(self, source: Source, records: Sequence[Pulled], counts: Counts) -> None:
-        failures: list[KafkaError] = []
-
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
-                failures.append(error)
-
+        failures = Failures()
         prefix = self._settings.topic_prefix
         origin = [(ORIGIN_HEADER, self._name.encode())]
         letters = []
@@ -144,7 +139,7 @@ class Puller:
                     produce(
                         *(self._producer, prefix + fact.topic, fact.value, fact.key),
                         headers=origin,
-                        on_delivery=delivered,
+                        on_delivery=failures,
                     )
                     self._producer.poll(0)
                 counts.facts += len(record.facts)

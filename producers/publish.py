@@ -18,9 +18,9 @@ from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaException
 
-from aisleflow.clients import kafka_producer, produce, raise_on
+from aisleflow.clients import Failures, kafka_producer, produce, raise_on
 from aisleflow.settings import Settings
 from producers.pos import csv_files
 from producers.stock.catalogue import products
@@ -262,15 +262,11 @@ def publish_file(
     # Its own log repeats, many times a second, what PublishError says once.
     producer = kafka_producer(settings, log_level=0)
     name = settings.topic_prefix + topic.name
-    failure: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            failure.append(error)
+    failures = Failures()
 
     def confirm() -> None:
         producer.flush()
-        raise_on(failure[0] if failure else None)
+        raise_on(failures[0] if failures else None)
 
     try:
         with path.open("rb") as file:
@@ -286,7 +282,8 @@ def publish_file(
                 elif place <= state.confirmed:
                     outcome.resumed += 1
                 else:
-                    _produce(producer, name, record, delivered)
+                    produce(producer, name, record.value, record.key, on_delivery=failures)
+                    producer.poll(0)
                     outcome.sent += 1
                 if place % CONFIRM_EVERY == 0 and place > state.confirmed:
                     confirm()
@@ -306,11 +303,6 @@ def publish_file(
         raise PublishError(f"{path}: {reason}") from error
     outcome.seconds = time.monotonic() - began
     return outcome
-
-
-def _produce(producer: Any, name: str, record: Record, delivered: Callable[[KafkaError | None, Message], None]) -> None:
-    produce(producer, name, record.value, record.key, on_delivery=delivered)
-    producer.poll(0)
 
 
 def _note(outcome: Outcome, record: Record, refused_to: Path) -> None:

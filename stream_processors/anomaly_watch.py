@@ -15,10 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from confluent_kafka import KafkaError, Message
-
 from aisleflow import log
-from aisleflow.clients import LastingProducer, partition_of, raise_on
+from aisleflow.clients import Failures, LastingProducer, partition_of, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.events import Alert, AnomalyType, anomaly_id, dump
@@ -155,15 +153,9 @@ class AlertBook:
         version = time.time_ns() // 1_000_000
         self._write(found, version)
         news = [change for change in found if not change.anomaly.is_announced]
-        failures: list[KafkaError] = []
-
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            # Raised here it would come out of whatever call serves the reports, and the dead letters' may be first.
-            if error is not None:
-                failures.append(error)
-
+        failures = Failures()
         for change in news:
-            self._producer.produce(self._topic, dump(_alert(change)), change.store_id.encode(), on_delivery=delivered)
+            self._producer.produce(self._topic, dump(_alert(change)), change.store_id.encode(), on_delivery=failures)
         self._producer.flush()
         raise_on(failures[0] if failures else None)
         told = [replace(news, anomaly=replace(news.anomaly, announced=news.anomaly.says)) for news in news]

@@ -20,7 +20,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from aisleflow import log, tracing
-from aisleflow.clients import LastingProducer, kafka_config, kafka_producer, produce
+from aisleflow.clients import Failures, LastingProducer, kafka_config, kafka_producer, produce
 from aisleflow.settings import Settings
 from schemas.reading import READERS, Refusal, store_in
 from schemas.topics import DOOR
@@ -110,12 +110,7 @@ class Gate:
 
     def _pass_on(self, records: Sequence[Message]) -> None:
         prefix = self._settings.topic_prefix
-        failures: list[str] = []
-
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
-                failures.append(str(error))
-
+        failures = Failures()
         letters = []
         for record in records:
             name, value = record.topic() or "", record.value()
@@ -124,7 +119,7 @@ class Gate:
             refusal = door.refusal(value, record.timestamp()[1], self._settings.max_future_minutes)
             if refusal is None:
                 produce(
-                    self._producer, prefix + door.topic, value, door.store_id, headers=headers, on_delivery=delivered
+                    self._producer, prefix + door.topic, value, door.store_id, headers=headers, on_delivery=failures
                 )
             else:
                 at = record.partition() or 0, record.offset() or 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from aisleflow.clients import LOST_WITH_A_PRODUCER, kafka_producer
@@ -63,14 +65,12 @@ class Publisher:
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if self._lasting and error is not None and error.code() in LOST_WITH_A_PRODUCER:
-            try:
+            with suppress(BufferError):  # else more came meanwhile than are kept
                 self._producer.produce(
                     message.topic() or "", message.value(), message.key(), on_delivery=self._delivered
                 )
-            except BufferError:  # more came meanwhile than are kept
-                self._refusal = self._refusal or error
-        else:
-            self._refusal = self._refusal or error
+                return
+        self._refusal = self._refusal or error
 
     def _check(self) -> None:
         if self._refusal is not None:

@@ -28,7 +28,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from urllib3.exceptions import HTTPError
 
 from aisleflow import tracing
-from aisleflow.clients import LastingProducer, clickhouse_client, kafka_config, kafka_producer, raise_on
+from aisleflow.clients import Failures, LastingProducer, clickhouse_client, kafka_config, kafka_producer, raise_on
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.reading import READERS, Refusal, store_in
@@ -260,14 +260,9 @@ class Desk:
 
     def _publish(self, records: Sequence[tuple[str, bytes | None, bytes | None, dict[str, str]]]) -> None:
         """Publish (topic, key, value, headers) and return when Kafka has acknowledged all of them."""
-        failures: list[KafkaError] = []
-
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
-                failures.append(error)
-
+        failures = Failures()
         for topic, key, value, headers in records:
-            self._producer.produce(topic, value, key, headers=list(headers.items()), on_delivery=delivered)
+            self._producer.produce(topic, value, key, headers=list(headers.items()), on_delivery=failures)
         if records and self._producer.flush(ANSWER_WITHIN_S * 2):
             raise TimeoutError("Kafka does not answer; what it did not acknowledge still waits")
         if failures:

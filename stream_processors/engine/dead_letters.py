@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import KafkaError, Message
 from urllib3.exceptions import HTTPError
 
 from aisleflow import log, metrics, tracing
-from aisleflow.clients import LastingProducer, clickhouse_client, produce
+from aisleflow.clients import Failures, LastingProducer, clickhouse_client, produce
 from aisleflow.settings import Settings
 from schemas.reading import Refusal
 from stream_processors.engine.sink import ClickHouseSink
@@ -157,13 +156,8 @@ class DeadLetterBox:
             await asyncio.to_thread(self._publish, records, complaint)
 
     def _publish(self, records: list[Record], complaint: str) -> None:
-        failures: list[str] = []
-
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
-                failures.append(str(error))
-
+        failures = Failures()
         for topic, key, value, headers in records:
-            produce(self._producer, topic, value, key, headers=headers, on_delivery=delivered)
+            produce(self._producer, topic, value, key, headers=headers, on_delivery=failures)
         if self._producer.flush() or failures:
             raise CannotBury(f"{len(failures)} {complaint}: {failures[:1]}")

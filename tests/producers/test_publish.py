@@ -159,17 +159,18 @@ def test_a_killed_run_continues(world: Settings, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(publish, "CONFIRM_EVERY", 10)
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"\n".join(event(1000 + number, store_id="RESUMED") for number in range(100)))
-    produce = publish._produce
+    produce, sent = publish.produce, list[bytes]()
 
-    def killed(producer: Any, name: str, record: Record, delivered: Any) -> None:
-        if record.line == 57:
+    def killed(producer: Any, name: str, value: bytes, *arguments: Any, **named: Any) -> None:
+        sent.append(value)
+        if len(sent) == 57:
             raise KeyboardInterrupt
-        produce(producer, name, record, delivered)
+        produce(producer, name, value, *arguments, **named)
 
-    monkeypatch.setattr(publish, "_produce", killed)
+    monkeypatch.setattr(publish, "produce", killed)
     with pytest.raises(KeyboardInterrupt):
         publish.publish_events(file, world)
-    monkeypatch.setattr(publish, "_produce", produce)
+    monkeypatch.setattr(publish, "produce", produce)
     seen: list[Outcome] = []
     outcome = publish.publish_events(file, world, progress=lambda position, outcome: seen.append(outcome))
     assert (outcome.resumed, outcome.sent, outcome.duplicates) == (50, 50, 0)
