@@ -97,6 +97,7 @@ class StoreDay:
 
     Facts of days before ``kept_since`` may have expired. Visits that are written and have no facts are then left as they
     are, and where facts are seen to lack there is no row of the day's figures: they would be those of the facts that are left.
+    Nor is there one of a day on which nothing counts, whether something once did or not.
     """
 
     __slots__ = (
@@ -317,7 +318,7 @@ class StoreDay:
             self._figures = figures
             # What takes a row back must outdo one that was made when more facts were there.
             version = version if self._is_whole else max(version, self._figures_version)
-            rows.day_figures.append((store_id, day, *figures, version, int(not self._is_whole)))
+            rows.day_figures.append((store_id, day, *figures, version, int(figures == NO_FIGURES)))
         return rows
 
     def _visit_row(self, visitor_id: str, visit: Visit, version: int) -> Row:

@@ -45,13 +45,11 @@ from tests.stream_processors.facts import DAY, DAY_START, story, visit_fact
 Row = dict[str, Any]
 DAY_END = DAY_START + 86_400_000
 NO_LAYOUT = StoreCalendar("S")
-LAYOUT = StoreCalendar(
-    "S",
-    StoreLayout.model_validate_json(
-        '{"store_id": "S", "timestamp": "2026-01-01T00:00:00Z", "zones": [{"zone_id": "A", "type": "BILLING"},'
-        '{"zone_id": "CASH", "type": "SHELF"}]}'
-    ),
+LAYOUT_OF_S = StoreLayout.model_validate_json(
+    '{"store_id": "S", "timestamp": "2026-01-01T00:00:00Z", "zones": [{"zone_id": "A", "type": "BILLING"},'
+    '{"zone_id": "CASH", "type": "SHELF"}]}'
 )
+LAYOUT = StoreCalendar("S", LAYOUT_OF_S)
 
 
 class Table:
@@ -435,6 +433,22 @@ def test_an_earlier_visit_takes_the_claim_of_another() -> None:
     shop.cycle(NO_LAYOUT, first, paid)
     shop.cycle(NO_LAYOUT, second, [])
     assert {row["visitor_id"]: row["attributed_transaction_id"] for row in shop.visits.final()} == {"V": "T", "W": ""}
+
+
+def test_a_day_that_a_layout_empties_has_no_figures_until_something_counts_again() -> None:
+    """Before the layout tells the time zone its days are those of UTC."""
+    facts = story("23:30 ENTRY visitor=A")
+    east = StoreCalendar("S", LAYOUT_OF_S.model_copy(update={"timezone": "Asia/Kolkata"}))
+    shop = Shop()
+    shop.cycle(NO_LAYOUT, facts, [])
+    shop.day = StoreDay(east, DAY)
+    shop.day.restore([], [], shop.written())
+    rows = shop.day.settle()
+    shop.visits.insert(rows.visits)
+    shop.day_figures.insert(rows.day_figures)
+    assert (shop.visits.final(), shop.day_figures.final()) == ([], [])
+    shop.cycle(east, story("10:00 ENTRY visitor=B"), [])
+    assert [row["unique_visitors"] for row in shop.day_figures.final()] == [1]
 
 
 def test_a_late_event_that_makes_fewer_zone_visits_takes_rows_away() -> None:
