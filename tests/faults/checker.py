@@ -33,6 +33,8 @@ SENT = (VISIT_EVENTS.name, TRANSACTIONS.name, STORE_LAYOUTS.name)
 """Topics that the harness feeds."""
 CHUNK = 4_000
 EVERY_S = 0.5
+# A reader that brings nothing for so long, of a log that has more, is replaced.
+PATIENCE_S = 5.0
 
 Letter = tuple[str, int, int]
 """(topic, partition, offset) of a refused record"""
@@ -81,15 +83,15 @@ class Checker(threading.Thread):
             "reconnect.backoff.max.ms": 1000,
             "log_level": 0,
         }
-        group = {**client, "group.id": settings.consumer_group, "enable.auto.commit": False}
+        self._config = {**client, "group.id": settings.consumer_group, "enable.auto.commit": False}
         # Questions have a connection of their own: behind a fetch that waits for records they would wait too.
-        self._consumer, self._group = Consumer({**group, "auto.offset.reset": "error"}), Consumer(group)
+        self._group = Consumer(self._config)
         known = self._group.list_topics(timeout=30).topics
         self._topics = [settings.topic_prefix + name for name in SENT]
         self._places = [(name, number) for name in self._topics for number in known[name].partitions]
         self._graves = [(f"{name}.dlq", number) for name in self._topics for number in known[f"{name}.dlq"].partitions]
         self._read = dict.fromkeys([*self._places, *self._graves], 0)
-        self._consumer.assign([TopicPartition(*place, 0) for place in self._read])
+        self._reader = self._new_reader()
         self._promised: dict[Place, deque[Promise]] = defaultdict(deque)
         self._due: list[tuple[Place, Promise]] = []
         self._on_log: dict[Place, dict[int, int]] = defaultdict(dict)
@@ -123,7 +125,7 @@ class Checker(threading.Thread):
         """Stop for good."""
         self.rest()
         self._group.close()
-        self._consumer.close()
+        self._reader.close()
 
     def recovery(self) -> threading.Event:
         """Set once the workers have confirmed what is on the log now."""
@@ -162,25 +164,41 @@ class Checker(threading.Thread):
     def _ends(self, places: Iterable[Place]) -> dict[Place, int]:
         return {place: self._group.get_watermark_offsets(TopicPartition(*place), timeout=3)[1] for place in places}
 
+    def _new_reader(self) -> Consumer:
+        """It goes on behind what was read. Where Kafka says that this is not its log, it begins again, and ``_take`` compares."""
+        reader = Consumer({**self._config, "auto.offset.reset": "earliest"})
+        reader.assign([TopicPartition(*place, offset) for place, offset in self._read.items()])
+        return reader
+
     def _read_to(self, ends: dict[Place, int], within_s: float = 10) -> None:
         """Read the log at least so far.
 
         Raises:
             TimeoutError: not within this time.
         """
-        deadline = time.monotonic() + within_s
-        while any(self._read[place] < end for place, end in ends.items()):
-            if time.monotonic() > deadline:
-                raise TimeoutError("the log could not be read")
-            for message in self._consumer.consume(2_000, 0.3):
+        got = began = time.monotonic()
+        while behind := {place: (self._read[place], end) for place, end in ends.items() if self._read[place] < end}:
+            now = time.monotonic()
+            if now > began + within_s:
+                raise TimeoutError(f"the log could not be read: {behind}")
+            if now > got + PATIENCE_S:
+                self.hindrances["a reader was replaced"] += 1
+                self._reader.close()
+                self._reader, got = self._new_reader(), now
+            for message in self._reader.consume(2_000, 0.3):
                 if (error := message.error()) is None:
                     self._take(message)
+                    got = now
                 elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                     raise KafkaException(error)
 
     def _take(self, message: Any) -> None:
         place, offset = (message.topic(), message.partition()), message.offset()
         key, value = message.key(), message.value()
+        if offset < self._read[place]:  # again
+            if place in self._places and self._on_log[place].get(offset) != hash((key, value)):
+                self._violation(f"{place} has another record at {offset} than when it was read first")
+            return
         self._read[place] = offset + 1
         if place in self._graves:
             told = {name: text.decode() for name, text in message.headers() or []}
@@ -267,6 +285,9 @@ class Checker(threading.Thread):
         with self._lock:
             ends = self._ends([*self._places, *self._graves])
             self._read_to(ends, 120)
+            for place, end in ends.items():
+                if end < self._read[place]:
+                    self._violation(f"{place} ends at {end}, and was read up to {self._read[place]}")
             self.sample()
             committed = self._committed()
             behind = sum(ends[place] - committed[place] for place in self._places)

@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from aisleflow.clients import clickhouse_client
 from tests.faults.checker import Promise
@@ -27,10 +28,12 @@ def test_a_seed_makes_a_schedule() -> None:
 def test_faults_of_every_kind_lose_double_and_falsify_nothing(tmp_path: Path) -> None:
     run = Run(tmp_path, SEED, per_second=150, verbose=True)
     try:
+        run.checker._reader.unassign()  # one that brings nothing more
         run.round(short_schedule(seeded(SEED)))
         wrong = run.check(go_on=False)
         print(run.report())
         assert wrong == []
+        assert run.checker.hindrances["a reader was replaced"] > 0
         assert run.checker.promises_kept > 3_000
         assert run.system.clickhouse_proxy.hit > 10
         falsify(run)
@@ -56,6 +59,12 @@ def falsify(run: Run) -> None:
     run.feed.acknowledged[place][10**9] = 1
     checker._letters[*place, 10**9] = {(None, b"never refused")}
     checker._letters.pop(next(iter(checker._refused)))
+    first = min(run.feed.acknowledged[place])
+    checker._reader.assign([TopicPartition(*place, first)])
+    (again,) = checker._reader.consume(1, 30)
+    checker._on_log[place][first] = 1
+    checker._take(again)
+    checker._read[place] += 1
     checker._look_for([(place, Promise(10**9, events=((stranger, "NOWHERE", "NOBODY"),)))])
     found = "\n".join(checker.compare(run._ask, settle_s=0))
     for words in (
@@ -64,7 +73,9 @@ def falsify(run: Run) -> None:
         "zone_visits: 1 rows are missing",
         "rows are missing, such as [('ST",
         "1 events that the API took are not on the log",
-        "1 acknowledged records are not on the log as sent",
+        "2 acknowledged records are not on the log as sent",
+        f"has another record at {first} than when it was read first",
+        f"{place} ends at {checker._read[place] - 1}, and was read up to {checker._read[place]}",
         "1 dead letters of records that are valid",
         "1 refused records have no dead letter",
         f"is committed beyond {10**9}",
