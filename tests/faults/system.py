@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -58,21 +59,25 @@ class Disk:
                 if self._mount("-o", f"remount,size={used // 1024 + 64}k"):
                     return
             raise OSError(f"{self.folder} cannot be made smaller")
-        if (pid := self.pid()) is not None:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        self._limit(0)
 
     def free(self) -> None:
         """Room again."""
         if self.is_mounted:
             if not self._mount("-o", f"remount,size={self.size_mib}m"):
                 raise OSError(f"{self.folder} cannot be made larger")
-        elif (pid := self.pid()) is not None:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        else:
+            self._limit(resource.RLIM_INFINITY)
 
     def remove(self) -> None:
         """Unmount; what it held is gone."""
         if self.is_mounted:
             subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
+    def _limit(self, size: int) -> None:
+        if (pid := self.pid()) is not None:
+            with suppress(ProcessLookupError):  # killed just now; the one that follows has no limit
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def _mount(self, *arguments: str) -> bool:
         if shutil.which("mount") is None:
