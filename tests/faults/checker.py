@@ -33,7 +33,7 @@ SENT = (VISIT_EVENTS.name, TRANSACTIONS.name, STORE_LAYOUTS.name)
 """Topics that the harness feeds."""
 CHUNK = 4_000
 EVERY_S = 0.5
-# A reader that brings nothing for so long, of a log that has more, is replaced.
+# A reader that brings nothing for so long, of a log that has more, is replaced; the next one is given twice the time.
 PATIENCE_S = 5.0
 
 Letter = tuple[str, int, int]
@@ -177,14 +177,15 @@ class Checker(threading.Thread):
             TimeoutError: not within this time.
         """
         got = began = time.monotonic()
+        patience = PATIENCE_S
         while behind := {place: (self._read[place], end) for place, end in ends.items() if self._read[place] < end}:
             now = time.monotonic()
             if now > began + within_s:
                 raise TimeoutError(f"the log could not be read: {behind}")
-            if now > got + PATIENCE_S:
+            if now > got + patience:
                 self.hindrances["a reader was replaced"] += 1
                 self._reader.close()
-                self._reader, got = self._new_reader(), now
+                self._reader, got, patience = self._new_reader(), now, patience * 2
             for message in self._reader.consume(2_000, 0.3):
                 if (error := message.error()) is None:
                     self._take(message)
