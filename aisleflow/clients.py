@@ -188,6 +188,11 @@ class Failures(list[KafkaError]):
         if error is not None:
             self.append(error)
 
+    def raise_first(self) -> None:
+        """Raises ``KafkaException`` if there is any."""
+        if self:
+            raise KafkaException(self[0])
+
 
 def raise_on(error: KafkaError | None) -> None:
     """Turn a delivery report's error into a ``KafkaException``."""

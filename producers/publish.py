@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from confluent_kafka import KafkaException
 
-from aisleflow.clients import Failures, kafka_producer, produce, raise_on
+from aisleflow.clients import Failures, kafka_producer, produce
 from aisleflow.settings import Settings
 from producers.pos import csv_files
 from producers.stock.catalogue import products
@@ -266,7 +266,7 @@ def publish_file(
 
     def confirm() -> None:
         producer.flush()
-        raise_on(failures[0] if failures else None)
+        failures.raise_first()
 
     try:
         with path.open("rb") as file:

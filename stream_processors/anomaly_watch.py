@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from aisleflow import log
-from aisleflow.clients import Failures, LastingProducer, partition_of, raise_on
+from aisleflow.clients import Failures, LastingProducer, partition_of
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.events import Alert, AnomalyType, anomaly_id, dump
@@ -157,7 +157,7 @@ class AlertBook:
         for change in news:
             self._producer.produce(self._topic, dump(_alert(change)), change.store_id.encode(), on_delivery=failures)
         self._producer.flush()
-        raise_on(failures[0] if failures else None)
+        failures.raise_first()
         told = [replace(news, anomaly=replace(news.anomaly, announced=news.anomaly.says)) for news in news]
         self._write(told, version + 1)
 

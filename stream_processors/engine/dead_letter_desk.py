@@ -28,7 +28,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from urllib3.exceptions import HTTPError
 
 from aisleflow import tracing
-from aisleflow.clients import Failures, LastingProducer, clickhouse_client, kafka_config, kafka_producer, raise_on
+from aisleflow.clients import Failures, LastingProducer, clickhouse_client, kafka_config, kafka_producer
 from aisleflow.settings import Settings
 from schemas import topics
 from schemas.reading import READERS, Refusal, store_in
@@ -265,8 +265,7 @@ class Desk:
             self._producer.produce(topic, value, key, headers=list(headers.items()), on_delivery=failures)
         if records and self._producer.flush(ANSWER_WITHIN_S * 2):
             raise TimeoutError("Kafka does not answer; what it did not acknowledge still waits")
-        if failures:
-            raise_on(failures[0])
+        failures.raise_first()
 
 
 def write_for_editing(letters: Iterable[Letter], file: BinaryIO) -> int:
