@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
@@ -25,6 +25,9 @@ from confluent_kafka import (
 
 from aisleflow import log
 from aisleflow.settings import Settings
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
 
 logger = log.get(__name__)
 
@@ -248,6 +251,21 @@ def group_reader(settings: Settings, group: str, **overrides: Any) -> Consumer:
     """
     config = {**kafka_config(settings), "group.id": group, "enable.auto.commit": False, "log_level": 0}
     return Consumer({**config, **overrides})
+
+
+def group_members(admin: AdminClient, group: str, timeout: float = 10) -> int:
+    """How many are in a consumer group; none where there is no such group. May be called from any thread.
+
+    ``AdminClient.describe_consumer_groups``, which replaces the request made here, is no way to ask: where the connection to the
+    group's coordinator ends while it is asked, librdkafka (2.16) aborts the process (its issue 4605 and pull request 5397).
+
+    Raises:
+        KafkaException: Kafka does not answer, or does not tell.
+    """
+    found = admin.list_groups(group, timeout=timeout)
+    for one in found:
+        raise_on(one.error)
+    return sum(len(one.members) for one in found)
 
 
 def group_offsets(

@@ -227,6 +227,7 @@ class Look:
         from confluent_kafka import TopicPartition
         from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
+        from aisleflow.clients import group_members
         from schemas.topics import DERIVED_TOPICS, STOCK_TOPICS
 
         admin = self._connected()
@@ -255,8 +256,7 @@ class Look:
             for place in self._reader(group).committed(places, timeout=ANSWER_WITHIN_S):
                 key = (place.topic, place.partition)
                 lag[place.topic, derives] += max(0, ends[key] - max(place.offset, begins[key]))
-            described = admin.describe_consumer_groups([group], request_timeout=ANSWER_WITHIN_S)[group]
-            members[derives] = _members(described)
+            members[derives] = group_members(admin, group, ANSWER_WITHIN_S)
 
         def since(moment: dict[tuple[str, int], int]) -> int:  # -1: nothing is as new as that
             return sum(ends[place] - offset for place, offset in moment.items() if offset >= 0)
@@ -384,18 +384,6 @@ ORDER BY indexOf(['CRITICAL', 'WARN', 'INFO'], severity), detected_at DESC LIMIT
 """  # noqa: S608 - a constant
 _SIZE = "SELECT sum(bytes_on_disk), sum(rows) FROM system.parts WHERE active AND database = currentDatabase()"
 _WRITTEN = "SELECT sum(rows_written) FROM worker_health FINAL WHERE at > now64(3) - INTERVAL 1 HOUR"
-
-
-def _members(described: Any) -> int:
-    """How many are in a group; none where it does not exist."""
-    from confluent_kafka import KafkaError, KafkaException
-
-    try:
-        return len(described.result().members)
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise
-        return 0
 
 
 def reason(error: Exception) -> str:

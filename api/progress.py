@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from aisleflow import log
-from aisleflow.clients import group_reader, kafka_config
+from aisleflow.clients import group_members, group_reader, kafka_config
 from aisleflow.settings import Settings
 
 POLL_S = 0.05
@@ -118,9 +118,7 @@ class Progress:
         return await anyio.to_thread.run_sync(self._members)
 
     def _members(self) -> int:
-        group = self._settings.consumer_group
-        described: Any = self._connected().describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
-        return len(_result(described).members)
+        return group_members(self._connected(), self._settings.consumer_group, TIMEOUT_S)
 
     def _connected(self) -> AdminClient:
         if self._admin is None:

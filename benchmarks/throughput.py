@@ -39,10 +39,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from aisleflow.clients import clickhouse_client
+from aisleflow.clients import clickhouse_client, group_members
 from aisleflow.commands import migrate, topics
 from aisleflow.settings import Settings
 from aisleflow.supervisor import environment
@@ -312,10 +312,7 @@ class Progress:
 
     def joined(self) -> bool:
         """Whether the group has a member."""
-        try:
-            return bool(self._admin.describe_consumer_groups([self._group])[self._group].result(10).members)
-        except KafkaException:
-            return False  # the group does not exist yet
+        return group_members(self._admin, self._group) > 0
 
     def lag(self) -> int:
         """Records that the group has not committed."""

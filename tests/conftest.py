@@ -127,12 +127,17 @@ def answers(port: int, path: str = "/ping") -> bool:
 
 
 @contextmanager
-def running_kafka(data_dir: Path, port: int, users: dict[str, str] | None = None) -> Iterator[str]:
-    """An Apache Kafka of one's own, secured if it has users (passwords by name); its bootstrap address."""
+def running_kafka(
+    data_dir: Path, port: int, users: dict[str, str] | None = None, advertised_port: int | None = None
+) -> Iterator[str]:
+    """An Apache Kafka of one's own, secured if it has users (passwords by name); its bootstrap address. It may send its
+    clients to another port, that of a proxy.
+    """
     from infra.kafka import broker
 
     command = [sys.executable, "-m", "infra.kafka.broker", "--data-dir", str(data_dir), "--port", str(port)]
     command += ["--controller-port", str(free_port()), "--heap-mb", "384"]
+    command += ["--advertised-port", str(advertised_port)] if advertised_port else []
     address = f"127.0.0.1:{port}"
     probe = broker.Broker(data_dir, port, 0, users=users or {}).client("admin")
     variables = {broker.USERS_VARIABLE: json.dumps(users)} if users else {}
