@@ -132,11 +132,14 @@ class Publisher:
         return outcomes
 
     def _serve_reports(self) -> None:
+        producer = self._producer
         while not self._stopping.is_set():
-            self._producer.poll(0.1)
+            producer.poll(0.1)
 
     def close(self) -> None:
         """Wait shortly for what is on its way, then stop."""
         self._producer.flush(DELIVERY_TIMEOUT_MS / 1000 + 1)
         self._stopping.set()
         self._thread.join(2)
+        # It ends here: left to the garbage collector it would go on connecting, and end in whatever thread that runs in.
+        del self._producer

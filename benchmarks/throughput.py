@@ -33,7 +33,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -261,7 +261,12 @@ class Bench:
         return replace(figures, differences=told)
 
     def _watch(self, engine: Engine, process: subprocess.Popen[bytes], settings: Settings, log: Path) -> Figures:
-        progress = Progress(settings)
+        with closing(Progress(settings)) as progress:
+            return self._measure(engine, process, progress, settings, log)
+
+    def _measure(
+        self, engine: Engine, process: subprocess.Popen[bytes], progress: Progress, settings: Settings, log: Path
+    ) -> Figures:
         deadline = time.monotonic() + STUCK_AFTER_S
         while not (progress.joined() if engine.joins_group else (settings.data_dir / "started").exists()):
             _check(process, log, deadline)
@@ -309,6 +314,10 @@ class Progress:
         ]
         ends = {place: self._consumer.get_watermark_offsets(place, timeout=10)[1] for place in places}
         self._ends = {place: end for place, end in ends.items() if end > 0}
+
+    def close(self) -> None:
+        """End the connections."""
+        self._consumer.close()
 
     def joined(self) -> bool:
         """Whether the group has a member."""
